@@ -1,0 +1,31 @@
+"""Settings: the only place that reads the environment, and the base of every configuration model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from platformdirs import user_cache_path
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Frozen(BaseModel):
+    """A configuration or record that is checked when made and never changes afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Settings(BaseSettings):
+    """What the environment decides, each as `GLMSTORE_<NAME>`; an empty value is an error, never a default."""
+
+    model_config = SettingsConfigDict(env_prefix="GLMSTORE_", frozen=True, extra="ignore")
+
+    store: str = Field("./.glmstore/store", min_length=1, description="URI of the default feature store.")
+    mirror: Path | None = Field(
+        None, description="Folder holding the file of https://HOST/PATH at HOST/PATH; asked before the network."
+    )
+    cache: Path = Field(
+        default_factory=lambda: user_cache_path("glmstore"), description="Folder for fetched, verified files."
+    )
+    offline: bool = Field(False, description="Never touch the network; mirror and cache still serve.")
+    device: str = Field("auto", min_length=1, description="Torch device: auto, cpu, cuda, cuda:1, mps.")

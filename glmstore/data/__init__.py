@@ -1,0 +1,1 @@
+"""Data: fetch verified files, read published formats, split, and report leakage."""

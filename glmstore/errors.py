@@ -1,0 +1,136 @@
+"""Every error a user can cause, named, carrying the record it concerns and what to do about it.
+
+Each class derives from the builtin a caller would expect, and from :class:`GlmstoreError`, which the command
+line turns into one readable line and exit code 2.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class GlmstoreError(Exception):
+    """Base of every error raised on purpose; its message is fit to be shown to a user as it is."""
+
+
+class UnknownNameError(GlmstoreError, LookupError):
+    """A model, view, benchmark, head, scorer or suite that is not known, with the nearest names that are."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        near = get_close_matches(name, self.known, n=3, cutoff=0.5)
+        if near:
+            advice = f"Did you mean {' or '.join(near)}?"
+        elif self.known:
+            shown = ", ".join(self.known[:12]) + (", …" if len(self.known) > 12 else "")
+            advice = f"Known: {shown}."
+        else:
+            advice = f"There is no {kind} yet."
+        super().__init__(f"no {kind} is called {name!r}. {advice}{' ' + hint if hint else ''}")
+
+
+class DuplicateNameError(GlmstoreError, ValueError):
+    """Two registry entries claim one name."""
+
+
+class SequenceError(GlmstoreError, ValueError):
+    """A sequence that cannot be used; carries the record it came from."""
+
+    def __init__(self, record: str, problem: str, cure: str) -> None:
+        self.record = record
+        super().__init__(f"{record}: {problem}. {cure}")
+
+
+class EmptySequenceError(SequenceError):
+    """A sequence of length zero."""
+
+
+class AlphabetError(SequenceError):
+    """A letter outside the alphabet."""
+
+
+class SequenceTooLongError(SequenceError):
+    """A sequence longer than the model's context."""
+
+
+class TableError(GlmstoreError, ValueError):
+    """A table (CSV, TSV, FASTA, R data) that cannot be read as the benchmark it should be."""
+
+
+class LabelError(GlmstoreError, ValueError):
+    """A label that is missing, not a number, or not finite; the message names the record."""
+
+
+class NonFiniteFeatureError(GlmstoreError, ValueError):
+    """An embedding holding NaN or infinity; nothing of its batch is written."""
+
+
+class ShapeError(GlmstoreError, ValueError):
+    """An array whose shape does not fit the view, the keys or the head it is given to."""
+
+
+class FetchError(GlmstoreError, OSError):
+    """A file that neither mirror, cache nor network could deliver."""
+
+
+class ChecksumError(FetchError):
+    """A fetched file whose sha256 is not the one pinned for it."""
+
+
+class StoreError(GlmstoreError):
+    """A store that cannot be used as asked."""
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """No store lies at the URI."""
+
+
+class StoreVersionError(StoreError):
+    """A store written by a newer glmstore, or an older one that has to be migrated first."""
+
+
+class StoreNotWritableError(StoreError, OSError):
+    """A store on a read-only or full file system; nothing partial became visible."""
+
+
+class MissingFeaturesError(StoreError, KeyError):
+    """Keys that a view does not hold."""
+
+    def __init__(self, view: str, missing: list[str], asked: int) -> None:
+        self.view, self.missing = view, missing
+        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        super().__init__(
+            f"view {view} lacks {len(missing)} of the {asked} keys asked for ({shown}). "
+            f"Fill it with `glmstore embed … --model …`, or ask store.missing(view, keys) first."
+        )
+
+    def __str__(self) -> str:  # KeyError would print its message in quotes
+        return str(self.args[0])
+
+
+class ViewConflictError(StoreError, ValueError):
+    """A view already stored under the same identity but with other provenance or dimensions."""
+
+
+class LayerError(GlmstoreError, ValueError):
+    """A layer the model does not have."""
+
+
+class PoolingError(GlmstoreError, ValueError):
+    """A pooling the model or the view cannot give."""
+
+
+class WeightsError(GlmstoreError, ValueError):
+    """Model weights that are missing, truncated, unpinned or do not fit the architecture."""
+
+
+class HeadError(GlmstoreError, ValueError):
+    """A head that cannot be trained on this view or for this kind of label."""
+
+
+class VariantError(GlmstoreError, ValueError):
+    """A variant whose reference allele, position or allele form does not fit the sequence."""

@@ -1,0 +1,6 @@
+"""Models: one protocol, one file a family, found by name."""
+
+from glmstore.models.base import DerivedModel, GenomicLM, ModelEntry, ModelSpec
+from glmstore.models.catalogue import DERIVED, MODELS, get_model
+
+__all__ = ["DERIVED", "MODELS", "DerivedModel", "GenomicLM", "ModelEntry", "ModelSpec", "get_model"]

@@ -1,0 +1,206 @@
+"""The one protocol every model holds to, and the data that describe a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+
+from pydantic import Field
+
+from glmstore.config import Frozen
+from glmstore.errors import LayerError, PoolingError
+from glmstore.views import FeatureView, Pooling, Provenance, Strand
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Objective = Literal["mlm", "clm", "none"]
+
+
+class Pretraining(Frozen):
+    """What a model has seen, for the overlap flag that goes with every result."""
+
+    species: tuple[str, ...] = Field(description="Species, as Latin names; empty for an untrained model.")
+    assembly: str | None = Field(description="Assembly of the corpus, if it is one genome.")
+    chromosomes: tuple[str, ...] | None = Field(description="Chromosomes seen; None where unknown or whole genomes.")
+
+
+class ModelSpec(Frozen):
+    """What a model is, as data: capabilities are read here, never guessed from a name."""
+
+    name: str
+    family: str = Field(description="Architecture family, as published.")
+    summary: str = Field(description="One line for people.")
+    revision: str | None = Field(description="40-hex hub revision or weights sha256; None: not pinned, not loadable.")
+    weights_sha256: str | None = None
+    tokenizer_sha256: str | None = None
+    objective: Objective
+    tokenization: str = Field(description="'character', '6-mer', 'bpe', …")
+    max_nt: int | None = Field(description="Longest sequence in nucleotides; None: no limit.")
+    dim: int = Field(gt=0)
+    n_layers: int = Field(ge=0)
+    default_layer: int = Field(ge=0, description="Used when no layer is asked for.")
+    poolings: tuple[Pooling, ...] = ("mean", "max", "tokens")
+    default_pooling: Pooling = "mean"
+    n_parameters: int = Field(ge=0)
+    has_cls: bool = False
+    causal: bool = False
+    rc_equivariant: bool = False
+    lora_targets: str | tuple[str, ...] | None = Field(None, description="peft target_modules; None: no LoRA.")
+    pretraining: Pretraining | None = None
+    control: Literal["none", "random_twin", "sequence", "label"] = Field(
+        "none", description="What this model controls for; 'sequence' for one-hot and k-mer counts."
+    )
+    twin_of: str | None = Field(None, description="The model a random twin or an adapter was made from.")
+    licence: str
+    citation: str
+
+    def resolve_layer(self, layer: int | str | None) -> int:
+        """Turn ``None``, ``"mid"``, ``"last"`` or a number into a layer this model has.
+
+        Raises
+        ------
+        LayerError
+            If the model has no such layer.
+        """
+        if layer is None:
+            return self.default_layer
+        if layer == "mid":
+            return (self.n_layers + 1) // 2
+        if layer == "last":
+            return self.n_layers
+        try:
+            number = int(layer)
+        except ValueError:
+            raise LayerError(f"layer {layer!r} is neither a number, 'mid' nor 'last'.") from None
+        if not 0 <= number <= self.n_layers:
+            raise LayerError(f"{self.name} has layers 0 to {self.n_layers} (0: embeddings); {number} is none of them.")
+        return number
+
+    def view(
+        self,
+        *,
+        layer: int | str | None = None,
+        pooling: Pooling | None = None,
+        strand: Strand = "forward",
+        dtype: Literal["float16", "float32", "uint8"] = "float16",
+    ) -> FeatureView:
+        """Return the feature view of this model under these choices.
+
+        Raises
+        ------
+        LayerError, PoolingError
+            If the model cannot give that layer or pooling.
+        """
+        chosen = pooling or self.default_pooling
+        if chosen not in self.poolings:
+            raise PoolingError(f"{self.name} gives {', '.join(self.poolings)}; not {chosen!r}.")
+        return FeatureView(
+            model=self.name,
+            revision=self.revision or self.name,
+            layer=self.resolve_layer(layer),
+            pooling=chosen,
+            strand=strand,
+            dtype=dtype,
+        )
+
+
+class Batch(NamedTuple):
+    """Tokenised sequences of one forward pass.
+
+    Attributes
+    ----------
+    ids
+        int64 [B, T], padded on the right.
+    attention_mask
+        bool [B, T], False on padding.
+    special_mask
+        bool [B, T], True on tokens that stand for no nucleotide (CLS, SEP, padding).
+    spans
+        int32 [B, T, 2], the 0-based half-open nucleotide interval of each token; (0, 0) on specials.
+    lengths
+        int64 [B], sequence lengths in nucleotides.
+    """
+
+    ids: Tensor
+    attention_mask: Tensor
+    special_mask: Tensor
+    spans: Tensor
+    lengths: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on another device."""
+        return Batch(*(t.to(device) for t in self))
+
+
+@runtime_checkable
+class GenomicLM(Protocol):
+    """What a model does; everything else is derived from these."""
+
+    spec: ModelSpec
+
+    def encode(self, sequences: Sequence[str]) -> Batch:
+        """Tokenise normalised sequences; raises SequenceTooLongError past `spec.max_nt`."""
+        ...
+
+    def hidden_states(self, batch: Batch, layer: int) -> Tensor:
+        """Return [B, T, D] at `layer`; later layers are not computed."""
+        ...
+
+    def provenance(self, precision: str) -> Provenance:
+        """Return what is written beside every view of this model."""
+        ...
+
+
+@runtime_checkable
+class MaskedLM(GenomicLM, Protocol):
+    """A model that predicts nucleotides at masked positions."""
+
+    def base_probs(self, sequences: Sequence[str], positions: Sequence[int]) -> Tensor:
+        """Mask one position a sequence and return float32 [B, 4], p(A), p(C), p(G), p(T) there.
+
+        Equal-length sequences; `positions` are 0-based. Computed in float32.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model the registry knows: its description at once, its weights only when loaded.
+
+    Attributes
+    ----------
+    spec
+        The description.
+    load
+        ``load(device)`` returns the model in evaluation mode.
+    """
+
+    spec: ModelSpec
+    load: Callable[[str], GenomicLM]
+
+    @property
+    def name(self) -> str:
+        """Registry name."""
+        return self.spec.name
+
+
+@dataclass(frozen=True)
+class DerivedModel:
+    """A way of making a model from another, addressed as ``prefix:argument``.
+
+    Attributes
+    ----------
+    name
+        The prefix.
+    usage
+        How to write it, for messages ("rand_init:<model>:<seed>").
+    build
+        ``build(argument)`` returns the entry; raises a GlmstoreError naming what is wrong with the argument.
+    """
+
+    name: str
+    usage: str
+    build: Callable[[str], ModelEntry]

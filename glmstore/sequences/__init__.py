@@ -1,0 +1,1 @@
+"""Sequences: normalise, key, encode, edit, shuffle, and read from a genome."""

@@ -1,0 +1,1 @@
+"""Statistics: paired, clustered, hierarchical intervals."""
