@@ -1,0 +1,58 @@
+"""How tasks are retried, named and limited: the only place that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import httpx
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.tasks import exponential_backoff
+
+from glmstore.errors import GlmstoreError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+TRANSIENT = (ConnectionError, TimeoutError, httpx.TransportError)
+"""What may pass by itself: storage or network out of reach for a moment."""
+
+_TRANSIENT_MESSAGES = ("commit conflict", "too many concurrent writers", "out of memory")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether trying again may help; bad input never passes by itself."""
+    if isinstance(error, GlmstoreError):
+        return False
+    message = str(error).lower()
+    return isinstance(error, TRANSIENT) or any(part in message for part in _TRANSIENT_MESSAGES)
+
+
+def _may_retry(task: object, task_run: object, state: Any) -> bool:  # noqa: ARG001  (Prefect's signature)
+    try:
+        state.result()
+    except Exception as error:  # noqa: BLE001  (the question is which error it was)
+        return is_transient(error)
+    return False
+
+
+def compute_task(name: str) -> Callable[[F], Task[..., Any]]:
+    """Return a decorator for tasks that read from the store, compute, and write back to it.
+
+    Prefect's own result cache stays out of it: whether a chunk or a cell is done is asked of the store, which
+    knows after a crash too.
+
+    Parameters
+    ----------
+    name
+        Template of the task run's name over the task's parameters.
+    """
+    return task(
+        task_run_name=name,
+        retries=3,
+        retry_delay_seconds=exponential_backoff(backoff_factor=2),
+        retry_jitter_factor=0.5,
+        retry_condition_fn=_may_retry,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
