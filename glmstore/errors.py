@@ -7,7 +7,7 @@ line turns into one readable line and exit code 2.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 
 class GlmstoreError(Exception):
     """Base of every error raised on purpose; its message is fit to be shown to a user as it is."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive pickling whatever `__init__` takes: errors travel between worker processes."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[GlmstoreError], args: tuple[Any, ...], attributes: dict[str, Any]) -> GlmstoreError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class UnknownNameError(GlmstoreError, LookupError):
