@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -28,4 +29,7 @@ class Settings(BaseSettings):
         default_factory=lambda: user_cache_path("glmstore"), description="Folder for fetched, verified files."
     )
     offline: bool = Field(False, description="Never touch the network; mirror and cache still serve.")
+    workers: int = Field(
+        default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, description="Tasks a flow runs at once in a process."
+    )
     device: str = Field("auto", min_length=1, description="Torch device: auto, cpu, cuda, cuda:1, mps.")

@@ -1,0 +1,32 @@
+"""What every flow's configuration shares, and the pool its tasks run in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field, field_validator
+
+from glmstore.config import Frozen, Settings
+
+
+class FlowConfig(Frozen):
+    """The store a flow works on."""
+
+    store: str = Field(
+        default_factory=lambda: Settings().store,
+        description="URI of the feature store: a directory, or file://…",
+    )
+    force: bool = Field(False, description="Compute again what the store already holds.")
+
+    @field_validator("store")
+    @classmethod
+    def _outlives_a_process(cls, store: str) -> str:
+        if store.startswith("memory:"):
+            raise ValueError("memory:// lives in one process only; a flow needs a store its tasks can open again")
+        return store
+
+
+def thread_pool() -> ThreadPoolTaskRunner[Any]:
+    """Return a runner of `GLMSTORE_WORKERS` threads; each task's own torch threads share the cores among them."""
+    return ThreadPoolTaskRunner(max_workers=Settings().workers)
