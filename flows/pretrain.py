@@ -1,0 +1,29 @@
+"""Pretrain a GPN on any FASTA, and export it with a model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+from pydantic import Field
+
+from glmstore.config import Frozen
+from glmstore.pretraining import PretrainConfig
+from tasks.pretraining import export_model, pretrain_network
+
+
+class PretrainFlowConfig(Frozen):
+    """One pretraining run and where its weights go."""
+
+    training: PretrainConfig = Field(description="Corpus, architecture, budget, optimisation.")
+    export_to: Path | None = Field(None, description="Folder for weights and model card; None: checkpoints only.")
+    name: str = Field("gpn-mini", min_length=1, description="The model's name in its card.")
+
+
+@flow(name="pretrain", flow_run_name="pretrain {config.name}")
+def pretrain(config: PretrainFlowConfig) -> str:
+    """Train (resuming what an earlier run left), export, and return the checkpoint or the weights' sha256."""
+    checkpoint = pretrain_network(config.training)
+    if config.export_to is None:
+        return checkpoint
+    return export_model(checkpoint, config.export_to, config.name)
