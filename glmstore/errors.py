@@ -145,3 +145,7 @@ class HeadError(GlmstoreError, ValueError):
 
 class VariantError(GlmstoreError, ValueError):
     """A variant whose reference allele, position or allele form does not fit the sequence."""
+
+
+class ScorerError(GlmstoreError, ValueError):
+    """A zero-shot scorer that this model or this pair of sequences cannot serve."""

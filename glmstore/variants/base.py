@@ -1,0 +1,69 @@
+"""What a zero-shot scorer is: a formula over what a model says about the reference and the alternate allele."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from glmstore.errors import ScorerError
+
+if TYPE_CHECKING:
+    from glmstore.models.base import ModelSpec
+
+Formula = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A registry entry; frozen data.
+
+    Attributes
+    ----------
+    name
+        Registry name.
+    summary
+        One line for people.
+    needs
+        ``"base_probs"``: the probabilities of the four letters at the masked position.
+        ``"embeddings"``: the token vectors of the reference and of the alternate window.
+    is_signed
+        Whether the sign of the score tells the direction of the effect.
+    expectation
+        What the score is set against: the signed effect, or its absolute value.
+    expected_sign
+        Sign of that correlation if the score works. It is never taken out of a result.
+    formula
+        ``formula(ref, alt)`` returns float64 [V]. For base_probs both are float [V], the probability of each
+        variant's reference and alternate letter. For embeddings, `ref` is float [F], all token vectors of the
+        reference window in a row, and `alt` float [V, F].
+    citation
+        Who proposed it.
+    """
+
+    name: str
+    summary: str
+    needs: Literal["base_probs", "embeddings"]
+    is_signed: bool
+    expectation: Literal["signed effect", "absolute effect"]
+    expected_sign: Literal["positive", "negative"]
+    formula: Formula
+    citation: str
+
+    def check_serves(self, spec: ModelSpec) -> None:
+        """Refuse a model that cannot give what this scorer needs.
+
+        Raises
+        ------
+        ScorerError
+            If the model predicts no masked letters, or has no token vectors.
+        """
+        if self.needs == "base_probs" and spec.objective != "mlm":
+            raise ScorerError(
+                f"{self.name} needs a model that predicts masked letters; {spec.name} is "
+                f"{'trained left to right' if spec.objective == 'clm' else 'not a language model'}."
+            )
+        if self.needs == "embeddings" and "tokens" not in spec.poolings:
+            raise ScorerError(f"{self.name} compares token vectors; {spec.name} gives only {', '.join(spec.poolings)}.")

@@ -1,0 +1,192 @@
+"""Score the single-nucleotide variants of one window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import polars as pl
+
+from glmstore.errors import ScorerError, VariantError
+from glmstore.sequences.edit import substitute
+from glmstore.sequences.onehot import BASES, reverse_complement
+
+if TYPE_CHECKING:
+    from glmstore.models.base import GenomicLM, MaskedLM
+    from glmstore.variants.base import Scorer
+
+Strands = Literal["forward", "both"]
+Tokens = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""Row numbers int [n], token vectors [n, T, D], and true token counts int [n] (None: all T)."""
+
+
+def check_variants(reference: str, variants: pl.DataFrame) -> None:
+    """Insist that every variant is a single-letter change of this window.
+
+    Parameters
+    ----------
+    reference
+        Normalised window.
+    variants
+        Columns ``offset`` (0-based in the window), ``ref``, ``alt``.
+
+    Raises
+    ------
+    VariantError
+        For the first variant outside the window, whose alleles are not two different single letters of ACGT, or
+        whose reference letter is not the window's.
+    """
+    for offset, ref, alt in variants.select("offset", "ref", "alt").iter_rows():
+        name = f"variant {ref}>{alt} at offset {offset} (0-based)"
+        if not 0 <= offset < len(reference):
+            raise VariantError(f"{name} lies outside the window of {len(reference)} nt; leave it out and count it.")
+        if ref not in tuple(BASES) or alt not in tuple(BASES):
+            raise VariantError(f"{name}: both alleles have to be one of {', '.join(BASES)}.")
+        if ref == alt:
+            raise VariantError(f"{name} changes nothing; remove the row.")
+        if reference[offset] != ref:
+            raise VariantError(
+                f"{name}: the window reads {reference[offset]} there. Check the assembly, the strand and whether "
+                f"positions are 0- or 1-based."
+            )
+
+
+def alternate_windows(reference: str, variants: pl.DataFrame) -> list[str]:
+    """Return the window with each variant in place, in the order of the rows."""
+    return [
+        substitute(reference, offset, alt) for offset, alt in variants.select("offset", "alt").iter_rows()
+    ]
+
+
+def opposite(reference: str, variants: pl.DataFrame) -> tuple[str, pl.DataFrame]:
+    """Return the window and its variants as the other strand reads them; rows keep their order."""
+    complement = dict(zip(BASES, reverse_complement(BASES)[::-1], strict=True))
+    flipped = variants.with_columns(
+        offset=len(reference) - 1 - pl.col("offset"),
+        ref=pl.col("ref").replace_strict(complement, return_dtype=pl.String),
+        alt=pl.col("alt").replace_strict(complement, return_dtype=pl.String),
+    )
+    return reverse_complement(reference), flipped
+
+
+def base_prob_scores(
+    model: MaskedLM, reference: str, variants: pl.DataFrame, scorer: Scorer, *, batch_size: int = 64
+) -> np.ndarray:
+    """Return float64 [V]: one masked forward per position serves all its variants.
+
+    The window is the reference's in every pass; the reference letter is hidden from the model, so nothing but
+    the position differs between alleles.
+    """
+    positions = variants["offset"].unique().sort().to_list()
+    probabilities = np.empty((len(positions), len(BASES)), np.float32)
+    for start in range(0, len(positions), batch_size):
+        part = positions[start : start + batch_size]
+        probabilities[start : start + len(part)] = model.base_probs([reference] * len(part), part).cpu().numpy()
+    row = np.searchsorted(positions, variants["offset"].to_numpy())
+    letter = {base: i for i, base in enumerate(BASES)}
+    ref = np.array([letter[base] for base in variants["ref"]], dtype=np.int64)
+    alt = np.array([letter[base] for base in variants["alt"]], dtype=np.int64)
+    return scorer.formula(probabilities[row, ref], probabilities[row, alt])
+
+
+def embedding_scores(
+    scorer: Scorer, reference: np.ndarray, alternates: Iterable[Tokens], variants: pl.DataFrame
+) -> np.ndarray:
+    """Return float64 [V] from token vectors, chunk by chunk.
+
+    Parameters
+    ----------
+    scorer
+        One that needs embeddings.
+    reference
+        [T, D], the reference window's token vectors, without padding.
+    alternates
+        Chunks of the alternate windows' token vectors; row numbers are those of `variants`.
+    variants
+        Names the variant in an error.
+
+    Raises
+    ------
+    ScorerError
+        If a variant changes the number of tokens: vectors side by side would then be of other nucleotides.
+    """
+    scores = np.empty(len(variants), np.float64)
+    count = len(reference)
+    for rows, values, lengths in alternates:
+        counts = np.full(len(rows), values.shape[1]) if lengths is None else np.asarray(lengths)
+        differing = np.flatnonzero(counts != count)
+        if differing.size:
+            offset, ref, alt = variants.select("offset", "ref", "alt").row(int(rows[differing[0]]))
+            raise ScorerError(
+                f"{scorer.name}: variant {ref}>{alt} at offset {offset} (0-based) changes the number of tokens from "
+                f"{count} to {counts[differing[0]]}, so their vectors cannot be compared one by one. Use a scorer "
+                f"on masked letters."
+            )
+        flat = values[:, :count].reshape(len(rows), -1)
+        scores[rows] = scorer.formula(reference.reshape(-1), flat)
+    return scores
+
+
+def _embedded(model: GenomicLM, sequences: list[str], layer: int | str | None) -> Iterator[Tokens]:
+    from glmstore.extraction import embed
+
+    for chunk in embed(model, sequences, layer=layer, pooling="tokens", dtype="float32", precision="float32"):
+        yield chunk.indices, chunk.values, chunk.lengths
+
+
+def _one_strand(
+    model: GenomicLM, reference: str, variants: pl.DataFrame, scorer: Scorer, layer: int | str | None
+) -> np.ndarray:
+    if scorer.needs == "base_probs":
+        return base_prob_scores(model, reference, variants, scorer)  # type: ignore[arg-type]
+    ((_, values, lengths),) = _embedded(model, [reference], layer)
+    tokens = values[0] if lengths is None else values[0, : int(lengths[0])]
+    return embedding_scores(scorer, tokens, _embedded(model, alternate_windows(reference, variants), layer), variants)
+
+
+def score_element(
+    model: GenomicLM,
+    reference: str,
+    variants: pl.DataFrame,
+    scorer: Scorer,
+    *,
+    layer: int | str | None = None,
+    strands: Strands = "forward",
+) -> np.ndarray:
+    """Score every variant of one window, with the model in float32, storing nothing.
+
+    Parameters
+    ----------
+    model
+        In evaluation mode.
+    reference
+        Normalised window, the context of every variant.
+    variants
+        One row a variant: ``offset`` (0-based in the window), ``ref``, ``alt``.
+    scorer
+        An entry of ``SCORERS``.
+    layer
+        Layer of the token vectors; None is the model's default. Scorers on masked letters do not use it.
+    strands
+        "both" averages the score with that of the reverse complement.
+
+    Returns
+    -------
+    float64 [V], in the order of `variants`; similarities lie so close to 1 that float32 would tie them.
+
+    Raises
+    ------
+    VariantError
+        If a variant does not fit the window.
+    ScorerError
+        If the model cannot serve the scorer, or a variant changes the number of tokens.
+    LayerError
+        If the model has no such layer.
+    """
+    scorer.check_serves(model.spec)
+    check_variants(reference, variants)
+    scores = _one_strand(model, reference, variants, scorer, layer)
+    if strands == "both":
+        scores = (scores + _one_strand(model, *opposite(reference, variants), scorer, layer)) / 2
+    return scores
