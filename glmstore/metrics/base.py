@@ -11,7 +11,7 @@ from glmstore.benchmarks.base import LabelKind
 from glmstore.errors import LabelError, ShapeError
 
 Resampled = Callable[[np.ndarray], np.ndarray]
-"""``resampled(weights)``: float64 [R, N], how often each item was drawn -> float64 [R], NaN where undefined."""
+"""``resampled(weights)``: float64 [R, N], item draw counts -> float64 [R], NaN where undefined."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def _resample_auprc(y: np.ndarray, prediction: np.ndarray) -> Resampled:
         total = positives.sum(axis=1)
         both = (total > 0) & (total < called[:, -1])
         area = np.einsum("ij,ij->i", positives, precision)
-        return np.divide(area, total, out=np.full(len(weights), np.nan), where=both)
+        return np.asarray(np.divide(area, total, out=np.full(len(weights), np.nan), where=both))
 
     return values
 

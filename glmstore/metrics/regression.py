@@ -57,7 +57,8 @@ def _correlation(
     covariance = ab / n - a * b / n**2
     scale = np.maximum(aa, bb) / n
     defined = (var_a > _TINY * scale) & (var_b > _TINY * scale)
-    return np.clip(_ratio(covariance, np.sqrt(np.where(defined, var_a * var_b, 1.0)), defined), -1.0, 1.0)
+    r = _ratio(covariance, np.sqrt(np.where(defined, var_a * var_b, 1.0)), defined)
+    return np.asarray(np.clip(r, -1.0, 1.0))
 
 
 def _resample_pearson(y: np.ndarray, prediction: np.ndarray) -> Resampled:

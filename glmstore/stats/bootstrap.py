@@ -140,11 +140,12 @@ class _Run:
             for t, twin in enumerate(self._metrics):
                 for s, values in enumerate(twin):
                     table[rows, t, s] = values(weights)
-        twin = seed_rng.integers(len(seeds), size=(n, len(seeds)))
-        drawn = seed_rng.random((n, len(seeds), seeds.max())) * seeds[twin][:, :, None]
-        values = table[np.arange(n)[:, None, None], twin[:, :, None], drawn.astype(np.intp)]
-        used = np.arange(seeds.max()) < seeds[twin][:, :, None]
-        means = np.where(used, values, 0.0).sum(axis=2) / seeds[twin]
+        twins = seed_rng.integers(len(seeds), size=(n, len(seeds)))
+        of_twin = seeds[twins]
+        drawn = seed_rng.random((n, len(seeds), seeds.max())) * of_twin[:, :, None]
+        found = table[np.arange(n)[:, None, None], twins[:, :, None], drawn.astype(np.intp)]
+        used = np.arange(seeds.max()) < of_twin[:, :, None]
+        means = np.where(used, found, 0.0).sum(axis=2) / of_twin
         return np.asarray(means.mean(axis=1))
 
 
