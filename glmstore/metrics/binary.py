@@ -32,8 +32,8 @@ def _auprc(y: np.ndarray, prediction: np.ndarray) -> float:
 def _mcc(y: np.ndarray, prediction: np.ndarray) -> float:
     """sklearn.metrics.matthews_corrcoef of ``prediction >= 0.5``; labels of one class give NaN.
 
-    Predictions that all fall on one side of the threshold give 0: the convention of the field, and the limit of
-    the coefficient, for a classifier that tells nothing apart.
+    Predictions that all fall on one side of the threshold give 0, the convention of the field for a classifier
+    that tells nothing apart.
     """
     from sklearn.metrics import matthews_corrcoef
 
@@ -50,7 +50,7 @@ def _resample_auroc(y: np.ndarray, prediction: np.ndarray) -> Resampled:
         pairs = below[:, -1] * positives.sum(axis=1)
         below -= negatives / 2  # a tie counts half
         won = np.einsum("ij,ij->i", positives, below)
-        return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+        return np.asarray(np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0))
 
     return values
 
@@ -61,9 +61,8 @@ def _resample_auprc(y: np.ndarray, prediction: np.ndarray) -> Resampled:
     def values(weights: np.ndarray) -> np.ndarray:
         positives = ties.sums(weights * y)
         called = np.cumsum(ties.sums(weights), axis=1)
-        precision = np.divide(
-            np.cumsum(positives, axis=1), called, out=np.zeros_like(called), where=called > 0
-        )
+        found = np.cumsum(positives, axis=1)
+        precision = np.divide(found, called, out=np.zeros_like(called), where=called > 0)
         total = positives.sum(axis=1)
         both = (total > 0) & (total < called[:, -1])
         area = np.einsum("ij,ij->i", positives, precision)

@@ -46,7 +46,7 @@ def _standard(x: np.ndarray) -> np.ndarray:
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray, defined: np.ndarray) -> np.ndarray:
-    return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=defined)
+    return np.asarray(np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=defined))
 
 
 def _correlation(

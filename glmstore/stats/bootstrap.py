@@ -35,8 +35,8 @@ class Interval(NamedTuple):
     value
         Metric on all items, mean over the seeds; NaN where undefined.
     low, high
-        Percentile bounds; NaN where the value is, where there is one cluster only, or where more than a tenth of
-        the resamples leave the metric undefined.
+        Percentile bounds; NaN where the value is, where there is one cluster only, or where more than a tenth
+        of the resamples leave the metric undefined.
     """
 
     value: float
@@ -92,7 +92,7 @@ def across_twins(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Return :func:`interval` over initialisation seeds (one [S, N] each) as well as probe seeds and clusters."""
+    """Return :func:`interval` over initialisations (one [S, N] each) as well as probe seeds and clusters."""
     return interval(metric, y, list(predictions), clusters, n_resamples=n_resamples, seed=seed, level=level)
 
 
@@ -109,7 +109,7 @@ def paired_difference(
 ) -> Interval:
     """Return metric(a) - metric(b) with its interval, both on the same resampled clusters.
 
-    Seeds of the two are drawn independently: seed 3 of one model has nothing in common with seed 3 of another.
+    Seeds of the two are drawn independently: seed 3 of one model has nothing to do with seed 3 of another.
     Parameters and errors as in :func:`interval`.
     """
     (a, b), codes = _prepared(metric, y, [prediction_a, prediction_b], clusters)
