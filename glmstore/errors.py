@@ -149,3 +149,7 @@ class VariantError(GlmstoreError, ValueError):
 
 class ScorerError(GlmstoreError, ValueError):
     """A zero-shot scorer that this model or this pair of sequences cannot serve."""
+
+
+class IntervalError(GlmstoreError, ValueError):
+    """Genomic coordinates that cannot be read, or that lie outside their chromosome."""

@@ -1,7 +1,7 @@
 """What every test shares: an isolated store, the data mirror where there is one, and no network.
 
-`GLMSTORE_MIRROR` names the mirror; tests that need it skip, by name, where it is unset. Where `GLMSTORE_NO_SKIP=1`
-or `CI` is set, a run in which anything skipped fails.
+`GLMSTORE_MIRROR` names the mirror; tests that need it skip, by name, where it is unset. Where
+`GLMSTORE_NO_SKIP=1` or `CI` is set, a run in which anything skipped fails.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ def no_network() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def fetch_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the cache of fetched files that all tests of this run share, so that a wheel is downloaded once."""
+    """Return the cache of fetched files that all tests of this run share: a wheel is downloaded once."""
     return tmp_path_factory.mktemp("fetch-cache")
 
 
 @pytest.fixture(autouse=True)
 def isolated_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fetch_cache: Path) -> None:
-    """Point the default store at this test's own folder and the cache at this run's, whoever runs the tests."""
+    """Point the default store at this test's own folder and the cache at this run's."""
     monkeypatch.setenv("GLMSTORE_STORE", str(tmp_path / "default-store"))
     monkeypatch.setenv("GLMSTORE_CACHE", str(fetch_cache))
     monkeypatch.delenv("GLMSTORE_OFFLINE", raising=False)
@@ -88,8 +88,9 @@ def mirror() -> Path:
 @pytest.fixture(scope="session")
 def mirror_fetcher(mirror: Path, fetch_cache: Path) -> Fetcher:
     """Return a fetcher that reads the mirror; wheels still come through pip, into the shared cache."""
-    from glmstore.config import Settings
     from glmstore.data.fetch import Fetcher
+
+    from glmstore.config import Settings
 
     return Fetcher(Settings(mirror=mirror, cache=fetch_cache))
 
@@ -97,9 +98,10 @@ def mirror_fetcher(mirror: Path, fetch_cache: Path) -> Fetcher:
 @pytest.fixture(scope="session")
 def wheel_fetcher(fetch_cache: Path) -> Fetcher:
     """Return a fetcher whose cache holds the sortseq wheel's file, or skip where pip cannot get the wheel."""
+    from glmstore.data.fetch import Fetcher
+
     from glmstore.benchmarks import BENCHMARKS
     from glmstore.config import Settings
-    from glmstore.data.fetch import Fetcher
     from glmstore.errors import ChecksumError, FetchError
 
     fetcher = Fetcher(Settings(mirror=None, cache=fetch_cache))

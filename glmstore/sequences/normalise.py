@@ -49,7 +49,10 @@ def normalise(sequence: str, record: str = "sequence", *, ambiguous: str = "refu
     if outside:
         letter = outside.group()
         if letter in _IUPAC:
-            cure = "Replace it by N yourself, or pass ambiguous='N' (--ambiguous N) to have every such letter read as N"
+            cure = (
+                "Replace it by N yourself, or pass ambiguous='N' (--ambiguous N) to have every such letter "
+                "read as N"
+            )
         else:
             cure = "Only A, C, G, T, U and N are nucleotides here"
         raise AlphabetError(record, f"letter {letter!r} at position {outside.start()} (0-based)", cure)
