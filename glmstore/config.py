@@ -32,4 +32,5 @@ class Settings(BaseSettings):
     workers: int = Field(
         default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, description="Tasks a flow runs at once in a process."
     )
+    debug: bool = Field(False, description="Show the traceback of errors that a user caused, too.")
     device: str = Field("auto", min_length=1, description="Torch device: auto, cpu, cuda, cuda:1, mps.")

@@ -7,7 +7,7 @@ line turns into one readable line and exit code 2.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 class GlmstoreError(Exception):
     """Base of every error raised on purpose; its message is fit to be shown to a user as it is."""
+
+    exit_code: ClassVar[int] = 2
+    """What the command line exits with: 2 for what the user gave, 1 for work that failed."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Survive pickling whatever `__init__` takes: errors travel between worker processes."""
