@@ -40,7 +40,7 @@ def measure() -> list[BenchRow]:
             "dinucleotide shuffle v tangermeme",
             seconds["tangermeme"] / seconds["glmstore"],
             3,
-            f"CPU time, {SEQUENCES} x {SHUFFLES} of {LENGTH} nt; each from and to its own form (letters, one-hot)",
+            f"CPU time, {SEQUENCES} x {SHUFFLES} of {LENGTH} nt; each in its own form (letters, one-hot)",
         ),
         BenchRow("dinucleotide shuffles with other counts", inexact, "shuffles", "== 0", inexact == 0),
         *_uniformity(),
