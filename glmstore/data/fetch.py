@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
@@ -94,19 +95,25 @@ class Fetcher:
             ) from error
         return target
 
+    def locate(self, url: str, sha256: str) -> tuple[Literal["mirror", "cache"], Path] | None:
+        """Return where the file lies on this machine, its contents unread; None where it does not."""
+        self._check(url)
+        mirrored, cached = self._mirrored(url), self._cached(url, sha256)
+        if mirrored is not None and mirrored.is_file():
+            return "mirror", mirrored
+        return ("cache", cached) if cached.is_file() else None
+
     def reachable(self, url: str, sha256: str) -> str | None:
         """Return None if `fetch` can be expected to succeed, or the reason why not, without fetching.
 
         The mirror and the cache are asked for the file's presence, the network for an answer within seconds.
         A wheel counts as reachable unless offline: only pip knows, and asking it is not cheap.
         """
-        self._check(url)
-        mirrored = self._mirrored(url)
-        if (mirrored is not None and mirrored.is_file()) or self._cached(url, sha256).is_file():
+        if self.locate(url, sha256) is not None:
             return None
         absent = (
             "not in the mirror, not in the cache"
-            if mirrored is not None
+            if self.settings.mirror is not None
             else "no mirror set, not in the cache"
         )
         if self.settings.offline:

@@ -1,0 +1,150 @@
+"""`glmstore doctor`: whether the installation, the store and the data are fit to work."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import typer
+from rich.text import Text
+
+from glmstore.cli.console import emit_json, print_table
+from glmstore.cli.options import Json, Store, store_uri
+from glmstore.config import Settings
+
+Verdict = Literal["ok", "note", "broken"]
+_STYLE = {"ok": "green", "note": "yellow", "broken": "bold red"}
+_OLDEST = (3, 11)
+_ROOM_BYTES = 1 << 30
+_SHOWN = ("lancedb", "pylance", "pyarrow", "polars", "torch", "transformers", "peft", "optuna", "prefect")
+
+
+class Check(NamedTuple):
+    """One thing looked at, and what was found."""
+
+    what: str
+    verdict: Verdict
+    found: str
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command("doctor")(doctor)
+
+
+def doctor(store: Store = None, json: Json = False) -> None:
+    r"""Check Python, packages, torch, the store, the mirror and the disk; exit with 1 if one is broken.
+
+    \b
+      glmstore doctor
+      glmstore doctor --json
+    """
+    uri = store_uri(store)
+    checks = [*_installation(), _torch(), _store(uri), *_data(), *_room(uri)]
+    if json:
+        emit_json([check._asdict() for check in checks])
+    else:
+        print_table(
+            ("", "", ""), [(c.what, Text(c.verdict, style=_STYLE[c.verdict]), c.found) for c in checks]
+        )
+    if any(check.verdict == "broken" for check in checks):
+        raise typer.Exit(1)
+
+
+def _installation() -> Iterator[Check]:
+    found = f"{platform.python_version()} at {sys.executable}"
+    yield Check("python", "ok" if sys.version_info >= _OLDEST else "broken", found)
+    wrong = list(_wrong_packages())
+    shown = ", ".join(f"{name} {_version(name)}" for name in _SHOWN)
+    yield Check("packages", "broken" if wrong else "ok", "; ".join(wrong) or shown)
+
+
+def _wrong_packages() -> Iterator[str]:
+    from packaging.requirements import Requirement
+
+    for line in requires("glmstore") or []:
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        installed = _version(requirement.name)
+        if installed is None:
+            yield f"{requirement.name} is not installed"
+        elif not requirement.specifier.contains(installed, prereleases=True):
+            yield f"{requirement.name} {installed} is not {requirement.specifier}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _torch() -> Check:
+    try:
+        import torch
+    except ImportError as error:
+        return Check("torch", "broken", f"cannot be imported: {error}")
+    asked = Settings().device
+    device = asked if asked != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        return Check("torch", "broken", f"device {device} does not work: {str(error).splitlines()[0]}")
+    capability = torch.backends.cpu.get_cpu_capability()
+    bf16 = torch.cuda.is_bf16_supported() if device.startswith("cuda") else _cpu_has_bf16()
+    return Check(
+        "torch",
+        "ok",
+        f"{torch.__version__}, device {device}, {torch.get_num_threads()} threads, {capability}, "
+        f"bf16 {'in hardware' if bf16 else 'emulated'}",
+    )
+
+
+def _cpu_has_bf16() -> bool:
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and "avx512_bf16" in flags.read_text()
+
+
+def _store(uri: str) -> Check:
+    from glmstore.errors import GlmstoreError, StoreNotFoundError
+    from glmstore.store import FeatureStore
+
+    try:
+        found = FeatureStore.open(uri, create=False).check()
+    except StoreNotFoundError:
+        return Check("store", "note", f"none at {uri} yet; `make demo` or `glmstore embed` makes one")
+    except GlmstoreError as error:
+        return Check("store", "broken", str(error))
+    return Check("store", "ok", f"{uri}: {found}")
+
+
+def _data() -> Iterator[Check]:
+    settings = Settings()
+    if settings.mirror is None:
+        yield Check("mirror", "note", "GLMSTORE_MIRROR is not set; files come from the cache or the network")
+    else:
+        there = settings.mirror.is_dir()
+        yield Check(
+            "mirror", "ok" if there else "broken", f"{settings.mirror}" + ("" if there else " is no folder")
+        )
+    yield Check("cache", "ok", str(settings.cache))
+
+
+def _room(uri: str) -> Iterator[Check]:
+    places = {
+        "store": Path(uri.removeprefix("file://")) if "://" not in uri or uri.startswith("file://") else None
+    }
+    places["cache"] = Settings().cache
+    for name, place in places.items():
+        if place is None:
+            continue
+        existing = next(p for p in (place.absolute(), *place.absolute().parents) if p.exists())
+        free = shutil.disk_usage(existing).free
+        verdict: Verdict = "ok" if free >= _ROOM_BYTES else "note"
+        yield Check(f"disk of the {name}", verdict, f"{free / 2**30:.1f} GiB free at {existing}")

@@ -1,0 +1,144 @@
+"""`glmstore embed`: fill a view with the embeddings of a file or a benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from glmstore.cli.console import emit_json, progress, to_stdout
+from glmstore.cli.inputs import Records, read_records
+from glmstore.cli.options import Json, Store, store_uri
+from glmstore.views import DType, Pooling, Strand
+
+if TYPE_CHECKING:
+    from glmstore.models.base import ModelSpec
+    from glmstore.store import FeatureStore
+
+HELP = """Embed the sequences of a file or a benchmark and keep them in the store.
+
+What the store already holds is not computed again. FILE is FASTA, a .csv or .tsv with a header, or one
+sequence a line, gzipped or not. Sequences are upper-cased and U is read as T; a bad record stops the command
+before anything is written.
+
+\b
+  glmstore embed promoters.fa --model gpn-mini
+  glmstore embed assay.csv --sequence oligo --model gpn-mini --layer 5 --pooling mean
+  glmstore embed sortseq_lac --model rand_init:gpn-mini:0
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command("embed", help=HELP)(embed)
+
+
+def embed(
+    source: Annotated[str, typer.Argument(metavar="FILE|BENCHMARK", help="A file, or a benchmark by name.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Model by name; see `glmstore models list`.")],
+    layer: Annotated[
+        str | None,
+        typer.Option("--layer", help="Layer number, 'mid' or 'last'.", show_default="the model's own"),
+    ] = None,
+    pooling: Annotated[
+        Pooling | None,
+        typer.Option("--pooling", help="How tokens become one.", show_default="the model's own"),
+    ] = None,
+    strand: Annotated[Strand, typer.Option("--strand", help="Strand that is embedded.")] = "forward",
+    dtype: Annotated[DType, typer.Option("--dtype", help="Number type that is stored.")] = "float16",
+    column: Annotated[
+        str | None,
+        typer.Option(
+            "--sequence", metavar="COLUMN", help="Sequence column of a table.", show_default="sequence"
+        ),
+    ] = None,
+    ambiguous: Annotated[
+        Literal["refuse", "N"],
+        typer.Option("--ambiguous", help="R, Y and their like: refuse them, or read N."),
+    ] = "refuse",
+    force: Annotated[
+        bool, typer.Option("--force", help="Compute again what the store already holds.")
+    ] = False,
+    store: Store = None,
+    json: Json = False,
+) -> None:
+    """Embed a file or a benchmark; HELP is what users read."""
+    from glmstore.models.catalogue import get_model
+
+    spec = get_model(model).spec
+    view = spec.view(layer=layer, pooling=pooling, strand=strand, dtype=dtype)
+    sequences, opened = _gather(source, store_uri(store), column, ambiguous, spec)
+    unique = list(dict.fromkeys(sequences))
+
+    from glmstore.extraction import materialize
+
+    with progress(f"embedding with {model}", "sequences") as advance:
+        done = materialize(opened, model, unique, view=view, force=force, progress=advance)
+    if json:
+        emit_json(
+            {
+                "view": done.view.name,
+                "store": opened.uri,
+                "records": len(sequences),
+                "asked": done.asked,
+                "present": done.present,
+                "computed": done.computed,
+                "seconds": round(done.seconds, 3),
+            }
+        )
+        return
+    to_stdout(done.view.name)
+    repeated = len(sequences) - len(unique)
+    to_stdout(
+        f"{done.asked:,} sequences: {done.computed:,} computed in {done.seconds:.1f} s, {done.present:,} "
+        f"already in the store" + (f"; {repeated:,} repeated records share a row" if repeated else "")
+    )
+
+
+def _gather(
+    source: str, uri: str, column: str | None, ambiguous: str, spec: ModelSpec
+) -> tuple[list[str], FeatureStore]:
+    """Return the normalised sequences and the store, which is made only once they are known good."""
+    from glmstore.benchmarks import BENCHMARKS
+    from glmstore.errors import UnknownNameError
+
+    path = Path(source)
+    if path.is_file():
+        sequences = read_records(path, column).normalised(ambiguous=ambiguous, max_nt=spec.max_nt).sequences
+
+        from glmstore.store import FeatureStore
+
+        return sequences, FeatureStore.open(uri)
+    if source not in BENCHMARKS and source not in _registered(uri):
+        raise UnknownNameError(
+            "file or benchmark",
+            source,
+            {*BENCHMARKS.names(), *_registered(uri)},
+            hint="No file has that name.",
+        )
+    return _benchmark_sequences(source, uri, spec)
+
+
+def _registered(uri: str) -> set[str]:
+    """Return the benchmarks that the store holds; none where there is no store."""
+    from glmstore.errors import StoreNotFoundError
+    from glmstore.store import FeatureStore
+
+    try:
+        return set(FeatureStore.open(uri, create=False).benchmarks()["name"])
+    except StoreNotFoundError:
+        return set()
+
+
+def _benchmark_sequences(name: str, uri: str, spec: ModelSpec) -> tuple[list[str], FeatureStore]:
+    from glmstore.benchmarks.registering import ensure_benchmark
+    from glmstore.data.fetch import Fetcher
+    from glmstore.store import FeatureStore
+
+    store = FeatureStore.open(uri)
+    with progress(f"fetching {name}", "bytes") as advance:
+        ensure_benchmark(store, name, Fetcher(progress=lambda _, got, total: advance(got, total or got)))
+    items = store.benchmark_items(name)
+    records = Records([f"item {i} of {name}" for i in items["item_id"]], items["sequence"].to_list())
+    return records.normalised(max_nt=spec.max_nt).sequences, store

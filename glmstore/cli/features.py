@@ -1,0 +1,142 @@
+"""`glmstore get` and `glmstore views`: read features back, and see which there are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from glmstore.cli.console import emit_json, print_table, to_stdout
+from glmstore.cli.inputs import Records, read_records
+from glmstore.cli.options import Json, Store, View, open_existing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from glmstore.store import Features, FeatureStore
+
+GET_HELP = """Read features in the order asked: of a sequence, of a key, or of every sequence of a file.
+
+Prints a short form, or everything with --json or --out. Refuses, naming the keys, if the view lacks any.
+
+\b
+  glmstore get ACGTTGCAACGT --view gpn-mini/5/mean --json
+  glmstore get promoters.fa --view gpn-mini/5/mean --out promoters.npy
+  glmstore get promoters.fa --view gpn-mini/5/mean --out promoters.parquet
+"""
+_KEY = re.compile(r"(?=.*[0-9bdef])[0-9a-f]{32}")
+_SHOWN = 6
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to an application."""
+    app.command("get", help=GET_HELP)(get)
+    app.command("views")(views)
+
+
+def get(
+    source: Annotated[str, typer.Argument(metavar="SEQUENCE|KEY|FILE")],
+    view: View,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write to a .npy (values) or .parquet (keys and vectors) file."),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(
+            "--sequence", metavar="COLUMN", help="Sequence column of a table.", show_default="sequence"
+        ),
+    ] = None,
+    store: Store = None,
+    json: Json = False,
+) -> None:
+    """Read features; GET_HELP is what users read."""
+    if out is not None and out.suffix not in {".npy", ".parquet"}:
+        raise typer.BadParameter(f"{out.name} must end in .npy or .parquet.", param_hint="--out")
+    keys = _keys(source, column)
+    opened = open_existing(store)
+    name = opened.view(view).name
+    features = opened.read(view, keys)
+    if out is not None:
+        _write(out, keys, features)
+        to_stdout(f"{out}  {name}  {list(features.values.shape)} {features.values.dtype}")
+    elif json:
+        emit_json(
+            [
+                {"seq_key": k, "view": name, "vector": v.tolist()}
+                for k, v in zip(keys, _each(features), strict=True)
+            ]
+        )
+    else:
+        for key, vector in zip(keys, _each(features), strict=True):
+            to_stdout(f"{key}  {_short(vector)}")
+
+
+def _keys(source: str, column: str | None) -> list[str]:
+    from glmstore.sequences.normalise import seq_keys
+
+    path = Path(source)
+    if path.is_file():
+        return seq_keys(read_records(path, column).normalised().sequences)
+    if _KEY.fullmatch(source):
+        return [source]
+    return seq_keys(Records(["the sequence given"], [source]).normalised().sequences)
+
+
+def _each(features: Features) -> list[np.ndarray]:
+    """Return one array a sequence, without the padding of token-level features."""
+    if features.lengths is None:
+        return list(features.values)
+    return [values[:length] for values, length in zip(features.values, features.lengths, strict=True)]
+
+
+def _short(vector: np.ndarray) -> str:
+    flat = vector.ravel()[:_SHOWN]
+    shape = " x ".join(map(str, vector.shape))
+    more = ", …" if vector.size > _SHOWN else ""
+    return f"[{shape}] {', '.join(f'{value:.4g}' for value in flat)}{more}"
+
+
+def _write(out: Path, keys: list[str], features: Features) -> None:
+    import io
+
+    import numpy as np
+
+    from glmstore.report.record import write_atomically
+
+    buffer = io.BytesIO()
+    if out.suffix == ".npy":
+        np.save(buffer, features.values)
+    else:
+        _frame(keys, features).write_parquet(buffer)
+    write_atomically(out, buffer.getvalue())
+
+
+def _frame(keys: list[str], features: Features) -> Any:
+    import polars as pl
+
+    vectors = [vector.astype("float32").tolist() for vector in _each(features)]
+    inner = pl.List(pl.Float32)
+    dtype = inner if features.values.ndim == 2 else pl.List(inner)
+    return pl.DataFrame({"seq_key": keys, "vector": vectors}, schema={"seq_key": pl.String, "vector": dtype})
+
+
+def views(store: Store = None, json: Json = False) -> None:
+    r"""List the feature views of the store, with what they were computed from.
+
+    \b
+      glmstore views
+      glmstore views --json
+    """
+    opened = open_existing(store)
+    frame = opened.views()
+    if json:
+        emit_json([row | {"provenance": _provenance(opened, row["name"])} for row in frame.to_dicts()])
+        return
+    print_table(frame.columns, frame.rows())
+
+
+def _provenance(store: FeatureStore, name: str) -> dict[str, Any]:
+    return store.provenance(name).model_dump(mode="json")

@@ -1,0 +1,138 @@
+"""`glmstore leaderboard`, `report` and `migrate`: what came out, and keeping a store readable."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from glmstore.cli.console import emit_json, stdout, to_stderr, to_stdout
+from glmstore.cli.options import Json, Store, open_existing, store_uri
+
+if TYPE_CHECKING:
+    from glmstore.report.summary import SuiteSummary
+    from glmstore.store import FeatureStore
+
+LEADERBOARD_HELP = """Show every result beside its controls, with 95 % intervals and paired differences.
+
+A model's number never stands alone: a line under the table says which control is missing.
+Failed cells stay in.
+
+\b
+  glmstore leaderboard
+  glmstore leaderboard --benchmark sortseq_lac --all-metrics
+  glmstore leaderboard --json > results.json
+"""
+REPORT_HELP = """Write the HTML report of everything the store holds: one file that needs no network.
+
+\b
+  glmstore report --out report.html
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to an application."""
+    app.command("leaderboard", help=LEADERBOARD_HELP)(show_leaderboard)
+    app.command("report", help=REPORT_HELP)(report)
+    app.command("migrate")(migrate)
+
+
+def show_leaderboard(
+    benchmark: Annotated[str | None, typer.Option("--benchmark", "-b", help="Only this benchmark.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Only this metric.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Only this model and its controls.")
+    ] = None,
+    all_metrics: Annotated[
+        bool, typer.Option("--all-metrics", help="Every metric, not only the first.")
+    ] = False,
+    expand_twins: Annotated[
+        bool, typer.Option("--expand-twins", help="A line for each initialisation of a random twin.")
+    ] = False,
+    store: Store = None,
+    json: Json = False,
+) -> None:
+    """Show the leaderboard; LEADERBOARD_HELP is what users read."""
+    from glmstore.report.leaderboard import leaderboard
+    from glmstore.report.terminal import print_leaderboard
+
+    opened = open_existing(store)
+    board = leaderboard(
+        opened,
+        benchmark=benchmark,
+        metric=metric,
+        model=model,
+        all_metrics=all_metrics,
+        expand_twins=expand_twins,
+    )
+    if json:
+        emit_json(board.to_dicts())
+    elif board.is_empty():
+        to_stderr("The store holds no results yet. Run `make demo`, or `glmstore run SUITE`.", style="yellow")
+    else:
+        print_leaderboard(board, _facts(opened), stdout())
+
+
+def _facts(store: FeatureStore) -> dict[str, dict[str, Any]]:
+    return {name: dict(store.benchmark_facts(name)) for name in store.benchmarks()["name"]}
+
+
+def report(
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to write.", show_default="report.html beside the store"),
+    ] = None,
+    store: Store = None,
+) -> None:
+    """Write the report; REPORT_HELP is what users read."""
+    from glmstore.report.html import build_report
+    from glmstore.report.record import load_figures, load_summary
+    from glmstore.workspace import Workspace
+
+    opened = open_existing(store)
+    beside = Workspace.of(opened.uri)
+    written = build_report(
+        opened,
+        suite_summary=load_summary(beside.root) or _summary(opened),
+        figures=load_figures(beside.figures),
+        out=out or beside.report,
+    )
+    to_stdout(str(written))
+
+
+def _summary(store: FeatureStore) -> SuiteSummary:
+    """Describe a store that no suite has left a summary beside."""
+    import polars as pl
+
+    from glmstore.report.summary import SuiteSummary
+
+    results = store.results()
+    cells = results.unique("cell_key")
+    return SuiteSummary(
+        name="stored results",
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
+        computed_cells=0,
+        reused_cells=cells.filter(pl.col("status") == "ok").height,
+        failed_cells=cells.filter(pl.col("status") == "failed").height,
+        notes=("This report was built from the store alone; no run left a summary beside it.",),
+        seeds=tuple(range(max(cells["seeds"], default=0))),
+    )
+
+
+def migrate(store: Store = None) -> None:
+    r"""Bring a store that an older glmstore wrote up to this version's tables; safe to repeat.
+
+    \b
+      glmstore migrate --store ./old-store
+    """
+    from glmstore.errors import StoreNotFoundError
+    from glmstore.store import FeatureStore
+
+    uri = store_uri(store)
+    if not uri:
+        raise StoreNotFoundError("name the store to migrate with --store.")
+    FeatureStore.open(uri, create=False).migrate()
+    to_stdout(f"{uri} is at the version this glmstore writes.")

@@ -1,0 +1,139 @@
+"""The report: one HTML file that stands alone, prints well and asks no server for anything."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glmstore import __version__
+from glmstore.report.leaderboard import COMPLETE, CONTROL, leaderboard
+from glmstore.report.record import write_atomically
+from glmstore.report.sections import (
+    adapters,
+    benchmark_sections,
+    fact_text,
+    provenance_rows,
+    tuned_heads,
+)
+from glmstore.report.summary import Figure, SuiteSummary, headlines, outcome, verdicts
+from glmstore.report.terminal import interval_text, view_text
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from glmstore.store import FeatureStore
+
+
+def build_report(
+    store: FeatureStore, *, suite_summary: SuiteSummary, figures: Sequence[Figure] = (), out: Path
+) -> Path:
+    """Write the report of everything the store holds.
+
+    Parameters
+    ----------
+    store
+        Results, predictions, benchmarks and provenance are read from it.
+    suite_summary
+        What the run did and left out.
+    figures
+        Attribution and GIA figures.
+    out
+        The file to write; replaced whole, never seen half.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    StoreNotWritableError
+        If `out` cannot be written.
+    """
+    return write_atomically(out, render_report(store, suite_summary, figures).encode())
+
+
+def render_report(store: FeatureStore, suite_summary: SuiteSummary, figures: Sequence[Figure] = ()) -> str:
+    """Return the report as HTML; parameters as for `build_report`."""
+    board = leaderboard(store)
+    words = verdicts(board)
+    sections = benchmark_sections(store, board, words)
+    return _template().render(
+        summary=suite_summary,
+        started=_readable(suite_summary.started),
+        duration=duration_text(suite_summary.seconds),
+        headlines=headlines(board),
+        verdicts=words,
+        trained=[s for s in sections if not s.is_zero_shot],
+        zero_shot=[s for s in sections if s.is_zero_shot],
+        benchmarks=sections,
+        failed=board.filter(board["status"] != "ok").to_dicts(),
+        tuned=tuned_heads(store.results()),
+        adapters=adapters(board),
+        figures=[(f, data_uri(f.png)) for f in figures],
+        provenance=provenance_rows(store),
+        store_uri=store.uri,
+        store_id=store.store_id,
+        version=__version__,
+    )
+
+
+def data_uri(png: bytes) -> str:
+    """Return a PNG as a ``data:`` URI."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def duration_text(seconds: float) -> str:
+    """Return seconds as people say them.
+
+    Examples
+    --------
+    >>> duration_text(7.4), duration_text(312), duration_text(7500)
+    ('7 s', '5 min 12 s', '2 h 5 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _readable(started: str) -> str:
+    try:
+        return f"{datetime.fromisoformat(started):%-d %B %Y, %H:%M %Z}".strip()
+    except ValueError:
+        return started
+
+
+def _delta(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+    """Return a difference as text and the class that colours it."""
+    value, low, high = (row[f"delta_vs_{name}{suffix}"] for suffix in ("", "_low", "_high"))
+    side = outcome(low, high) if low is not None and high is not None else "level"
+    return interval_text(value, low, high, signed=True), side
+
+
+@cache
+def _template() -> jinja2.Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("glmstore.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"view": view_text, "fact": fact_text}
+    environment.globals |= {
+        "interval": interval_text,
+        "delta": _delta,
+        "COMPLETE": COMPLETE,
+        "CONTROL": CONTROL,
+    }
+    return environment.get_template("report.html.j2")

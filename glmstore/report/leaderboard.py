@@ -1,0 +1,234 @@
+"""The leaderboard: every result beside its controls, with paired differences, failures included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from glmstore.config import Settings
+from glmstore.errors import ShapeError, UnknownNameError
+from glmstore.report.compare import Comparer
+from glmstore.report.memory import Memory
+from glmstore.report.panel import (
+    Entry,
+    entries,
+    label_kinds,
+    needs_one_hot,
+    one_hot_control,
+    random_twin,
+    twin_family,
+)
+
+if TYPE_CHECKING:
+    from glmstore.store import FeatureStore
+
+SCHEMA: dict[str, pl.DataType] = {
+    "model": pl.String(),
+    "view": pl.String(),
+    "benchmark": pl.String(),
+    "split": pl.String(),
+    "head": pl.String(),
+    "metric": pl.String(),
+    "value": pl.Float64(),
+    "ci_low": pl.Float64(),
+    "ci_high": pl.Float64(),
+    "n": pl.Int64(),
+    "seeds": pl.Int64(),
+    "protocol": pl.String(),
+    "control": pl.String(),
+    "controls": pl.String(),
+    "delta_vs_twin": pl.Float64(),
+    "delta_vs_twin_low": pl.Float64(),
+    "delta_vs_twin_high": pl.Float64(),
+    "delta_vs_onehot": pl.Float64(),
+    "delta_vs_onehot_low": pl.Float64(),
+    "delta_vs_onehot_high": pl.Float64(),
+    "pretraining_overlap": pl.String(),
+    "status": pl.String(),
+    "error": pl.String(),
+}
+COMPLETE = "complete"
+CONTROL = "control"
+
+
+def leaderboard(
+    store: FeatureStore,
+    *,
+    benchmark: str | None = None,
+    metric: str | None = None,
+    model: str | None = None,
+    all_metrics: bool = False,
+    expand_twins: bool = False,
+    n_resamples: int = 1000,
+) -> pl.DataFrame:
+    """Return every result in the store beside its controls.
+
+    Parameters
+    ----------
+    store
+        Where results and predictions lie.
+    benchmark
+        Only this benchmark.
+    metric
+        Only this metric; by default each benchmark's first.
+    model
+        Only this model, with the controls it has to be read beside.
+    all_metrics
+        Every metric rather than each benchmark's first.
+    expand_twins
+        One line for each initialisation of a random twin instead of one for all.
+    n_resamples
+        Resamples of the paired bootstrap.
+
+    Returns
+    -------
+    pl.DataFrame
+        The columns of `SCHEMA`. ``controls`` says ``complete``, ``missing: …`` or ``failed: …`` for a
+        model and ``control`` for a control. ``delta_vs_twin`` and ``delta_vs_onehot`` are the model minus
+        its control under the same head, with 95 % intervals paired over test clusters and seeds. Sorted by
+        benchmark and metric, best value first, failed cells last.
+
+    Raises
+    ------
+    UnknownNameError
+        If a filter names what the results do not hold.
+    """
+    results = store.results()
+    for kind, name in (("benchmark", benchmark), ("metric", metric), ("model", model)):
+        _refuse_unknown(results, kind, name)
+    if benchmark is not None:
+        results = results.filter(pl.col("benchmark") == benchmark)
+    kinds = label_kinds(store, results["benchmark"].unique())
+    ranks = _metric_ranks(store, results, kinds)
+    if metric is not None:
+        results = results.filter((pl.col("metric") == metric) | (pl.col("status") == "failed"))
+    elif not all_metrics:
+        primary = [ranks.get((b, m), 0) == 0 for b, m in results.select("benchmark", "metric").iter_rows()]
+        results = results.filter(pl.Series(primary, dtype=pl.Boolean) | (pl.col("status") == "failed"))
+    lines = entries(results, expand_twins=expand_twins)
+    panel = lines if not expand_twins else entries(results)
+    if model is not None:
+        lines = [line for line in lines if _belongs(line, model)]
+    memory = Memory(Settings().cache / "comparisons" / f"{store.store_id}.json")
+    comparer = Comparer(store, [*lines, *panel], memory, n_resamples=n_resamples)
+    rows = [_row(line, panel, comparer, kinds.get(line.row["benchmark"])) for line in lines]
+    memory.save()
+    rows.sort(key=lambda r: _order(r, ranks))
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _refuse_unknown(results: pl.DataFrame, kind: str, name: str | None) -> None:
+    if name is None:
+        return
+    known = set(results[kind])
+    if kind == "model":
+        known |= {family for m in known if (family := twin_family(m))}
+    if name not in known:
+        raise UnknownNameError(kind, name, known, hint="The leaderboard only knows what has results.")
+
+
+def _metric_ranks(
+    store: FeatureStore, results: pl.DataFrame, kinds: Mapping[str, str]
+) -> dict[tuple[str, str], int]:
+    """Return the place of each metric in its benchmark's list; unregistered benchmarks have none."""
+    ranks = {}
+    for name in results["benchmark"].unique():
+        if name in kinds:
+            metrics = store.benchmark_spec(name).metrics
+            ranks |= {(name, m): i for i, m in enumerate(metrics)}
+            extra = sorted(set(results.filter(pl.col("benchmark") == name)["metric"]) - set(metrics))
+            ranks |= {(name, m): len(metrics) + i for i, m in enumerate(extra)}
+    return ranks
+
+
+def _belongs(line: Entry, model: str) -> bool:
+    twin = twin_family(line.base) or line.base
+    mine = model in {line.row["model"], line.base} or twin in {f"rand_init:{model}", model}
+    return mine or line.row["control"] in {"sequence", "label"}
+
+
+@dataclass(frozen=True)
+class _Contest:
+    """One control of one line: what it is called, which line it is, and the difference to it."""
+
+    name: str
+    line: Entry | None
+    low: float | None = None
+    value: float | None = None
+    high: float | None = None
+    problem: str | None = None
+
+
+def _contest(name: str, line: Entry, control: Entry | None, comparer: Comparer) -> _Contest:
+    if control is None:
+        return _Contest(name, None, problem="missing")
+    if not control.ok:
+        return _Contest(name, control, problem="failed")
+    if not line.ok:
+        return _Contest(name, control)
+    try:
+        difference = comparer.difference(line, control)
+    except ShapeError:
+        return _Contest(name, control, problem="on other test items")
+    if difference is None:
+        return _Contest(name, control, problem="without stored predictions")
+    return _Contest(name, control, _known(difference.low), _known(difference.value), _known(difference.high))
+
+
+def _known(value: float) -> float | None:
+    """Return None for NaN, which stands for an undefined bound."""
+    return value if isfinite(value) else None
+
+
+def _contests(
+    line: Entry, panel: Sequence[Entry], comparer: Comparer, kind: str | None
+) -> dict[str, _Contest]:
+    if not line.is_model:
+        return {}
+    found = {"twin": _contest("random twin", line, random_twin(line, panel), comparer)}
+    if needs_one_hot(line, kind):
+        found["onehot"] = _contest("one-hot", line, one_hot_control(line, panel), comparer)
+    return found
+
+
+def _controls(line: Entry, contests: Mapping[str, _Contest]) -> str:
+    if not line.is_model:
+        return CONTROL
+    problems: dict[str, list[str]] = {}
+    for contest in contests.values():
+        if contest.problem:
+            problems.setdefault(contest.problem, []).append(contest.name)
+    return "; ".join(f"{problem}: {', '.join(names)}" for problem, names in problems.items()) or COMPLETE
+
+
+def _row(line: Entry, panel: Sequence[Entry], comparer: Comparer, kind: str | None) -> dict[str, Any]:
+    contests = _contests(line, panel, comparer, kind)
+    row = {name: line.row.get(name) for name in SCHEMA}
+    row["controls"] = _controls(line, contests)
+    if line.ok and len(line.cells) > 1 and (whole := comparer.interval(line)) is not None:
+        row |= {"value": whole.value, "ci_low": _known(whole.low), "ci_high": _known(whole.high)}
+    for column, contest in contests.items():
+        row |= {
+            f"delta_vs_{column}": contest.value,
+            f"delta_vs_{column}_low": contest.low,
+            f"delta_vs_{column}_high": contest.high,
+        }
+    return row
+
+
+def _order(row: Mapping[str, Any], ranks: Mapping[tuple[str, str], int]) -> tuple[Any, ...]:
+    failed = row["status"] != "ok" or row["value"] is None
+    rank = 0 if failed else ranks.get((row["benchmark"], row["metric"]), 0)
+    value = _sign(row["metric"]) * -row["value"] if row["value"] is not None else 0.0
+    return (row["benchmark"], failed, rank, row["metric"], value, row["model"], row["view"], row["head"])
+
+
+def _sign(metric: str) -> int:
+    """Return 1 for a metric that is better when higher, and for one that is not known; -1 otherwise."""
+    from glmstore.metrics import METRICS
+
+    return 1 if metric not in METRICS or METRICS[metric].higher_is_better else -1

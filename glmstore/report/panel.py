@@ -1,0 +1,174 @@
+"""The control panel: which leaderboard row is a model's, and which rows it has to be read beside."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from glmstore.store import FeatureStore
+
+_TWIN = re.compile(r"^rand_init:(?P<model>.+):(?P<seed>\d+)$")
+ZERO_SHOT = "variant_effect"
+NO_VIEW = "-"
+
+
+def twin_family(model: str) -> str | None:
+    """Return ``rand_init:X`` for ``rand_init:X:k``, and None for any other name."""
+    match = _TWIN.match(model)
+    return f"rand_init:{match['model']}" if match else None
+
+
+def view_tail(view: str) -> str:
+    """Return layer, pooling and strand of a view name: what a twin's view must share to be a fair control."""
+    if view.count("/") < 4:
+        return view
+    _, layer, pooling, strand, _ = view.rsplit("/", 4)
+    return f"{layer}/{pooling}/{strand}"
+
+
+def details_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row's `details` as a mapping; an empty one where the text is not a JSON object."""
+    try:
+        found = json.loads(row.get("details") or "{}")
+    except json.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a leaderboard: a result row, or the mean over the initialisations of a random twin.
+
+    Attributes
+    ----------
+    row
+        The ResultRow as a mapping; `model`, `view` and `seeds` already stand for the whole group.
+    cells
+        Keys of the cells whose predictions make up the line: several for an aggregated twin.
+    """
+
+    row: Mapping[str, Any]
+    cells: tuple[str, ...]
+
+    @property
+    def identity(self) -> list[Any]:
+        """What decides every number computed from the line's predictions, as JSON can hold it."""
+        return [self.row["metric"], *self.cells, self.row["value"], self.row["n"], self.row["code_version"]]
+
+    @property
+    def is_model(self) -> bool:
+        """Whether this is a model under test rather than a control."""
+        return bool(self.row["control"] == "none")
+
+    @property
+    def ok(self) -> bool:
+        """Whether every cell behind the line finished."""
+        return bool(self.row["status"] == "ok")
+
+    @property
+    def contest(self) -> tuple[str, ...]:
+        """What two lines must share to be compared: benchmark, split, head, protocol and metric."""
+        return tuple(self.row[k] for k in ("benchmark", "split", "head", "protocol", "metric"))
+
+    @property
+    def base(self) -> str:
+        """The model behind the line: itself, or what an adapter was trained on."""
+        return str(details_of(self.row).get("base_model", self.row["model"]))
+
+
+def entries(rows: pl.DataFrame, *, expand_twins: bool = False) -> list[Entry]:
+    """Turn result rows into leaderboard lines.
+
+    Where one line was computed in several cells (with two seeds in a demo, with five later), the one with
+    most seeds stands; failed cells always stay.
+
+    Parameters
+    ----------
+    rows
+        ResultRow columns.
+    expand_twins
+        Keep each initialisation of a random twin on a line of its own.
+    """
+    identity = ["model", "view", "benchmark", "split", "head", "protocol", "metric", "status"]
+    best = (
+        rows.sort([*identity, "seeds", "cell_key"])
+        .filter(pl.col("seeds") == pl.col("seeds").max().over(identity))
+        .to_dicts()
+    )
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in best:
+        groups[_group_key(row, expand_twins=expand_twins)].append(row)
+    return [_merge(group, expand_twins=expand_twins) for group in groups.values()]
+
+
+def _group_key(row: Mapping[str, Any], *, expand_twins: bool) -> tuple[Any, ...]:
+    family = None if expand_twins or row["status"] != "ok" else twin_family(row["model"])
+    contest = tuple(row[k] for k in ("benchmark", "split", "head", "protocol", "metric", "status"))
+    if family is None:
+        return (row["model"], row["view"], *contest, row["cell_key"])
+    return (family, view_tail(row["view"]), *contest)
+
+
+def _merge(group: list[dict[str, Any]], *, expand_twins: bool) -> Entry:
+    cells = tuple(r["cell_key"] for r in group)
+    first = group[0]
+    family = None if expand_twins or first["status"] != "ok" else twin_family(first["model"])
+    if family is None:
+        return Entry(first, cells)
+    merged = first | {
+        "model": family,
+        "view": first["view"].replace(first["model"], family, 1).partition("@")[0],
+        "seeds": sum(r["seeds"] for r in group),
+        "n": min(r["n"] for r in group),
+    }
+    if len(group) > 1:
+        merged |= {"value": fmean(r["value"] for r in group), "ci_low": None, "ci_high": None}
+    return Entry(merged, cells)
+
+
+def random_twin(entry: Entry, lines: Iterable[Entry]) -> Entry | None:
+    """Return the random twin a line has to be read beside: same contest, same layer, pooling and strand.
+
+    A failed twin is returned only where no twin finished.
+    """
+    wanted = f"rand_init:{entry.base}"
+    found = [
+        other
+        for other in lines
+        if (twin_family(other.base) or other.base) == wanted
+        and other.contest == entry.contest
+        and view_tail(other.row["view"]) == view_tail(entry.row["view"])
+    ]
+    return max(found, key=lambda o: (o.ok, o.row["seeds"]), default=None)
+
+
+def one_hot_control(entry: Entry, lines: Iterable[Entry]) -> Entry | None:
+    """Return one-hot under the same head: of several the best, so that no weaker control is chosen."""
+    rivals = [o for o in lines if o.row["model"] == "onehot" and o.contest == entry.contest]
+    return max(rivals, key=lambda o: (o.ok, o.row["value"] if o.ok else 0.0), default=None)
+
+
+def needs_one_hot(entry: Entry, label_kind: str | None) -> bool:
+    """Whether one-hot can be asked for: it has no zero-shot score and no adapter."""
+    return label_kind != ZERO_SHOT and entry.row["view"] != NO_VIEW
+
+
+def label_kinds(store: FeatureStore, benchmarks: Iterable[str]) -> dict[str, str]:
+    """Return the label kind of each benchmark that the store knows."""
+    from glmstore.errors import UnknownNameError
+
+    kinds = {}
+    for name in benchmarks:
+        try:
+            kinds[name] = store.benchmark_spec(name).label_kind
+        except UnknownNameError:
+            continue
+    return {k: str(v) for k, v in kinds.items()}

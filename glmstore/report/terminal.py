@@ -1,0 +1,147 @@
+"""The leaderboard on a terminal: one table a benchmark, models bold, controls dimmed, failures red."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import polars as pl
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from glmstore.report.leaderboard import COMPLETE, CONTROL
+
+NOISE_CEILING = "noise_ceiling_"
+_DASH = "–"
+
+
+def interval_text(value: float | None, low: float | None, high: float | None, *, signed: bool = False) -> str:
+    """Return ``0.553 [0.541, 0.566]``; the value alone without an interval, a dash without a value.
+
+    Examples
+    --------
+    >>> interval_text(0.5531, 0.5412, 0.5664)
+    '0.553 [0.541, 0.566]'
+    >>> interval_text(0.01, -0.002, 0.022, signed=True)
+    '+0.010 [-0.002, +0.022]'
+    """
+    if value is None:
+        return _DASH
+    form = "+.3f" if signed else ".3f"
+    if low is None or high is None:
+        return format(value, form)
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def view_text(view: str) -> str:
+    """Return layer, pooling and strand of a view in a few letters: ``L5 mean``, ``L0 tokens``, ``L5 mean ±``.
+
+    Examples
+    --------
+    >>> view_text("gpn-mini/5/mean/forward/float16@0a1b2c3d")
+    'L5 mean'
+    """
+    if view.count("/") < 4:
+        return _DASH
+    _, layer, pooling, strand, _ = view.rsplit("/", 4)
+    return f"L{layer} {pooling}" + {"forward": "", "reverse": " −", "mean": " ±"}.get(strand, f" {strand}")
+
+
+def noise_ceiling(facts: Mapping[str, Any], metric: str) -> float | None:
+    """Return the benchmark's measured noise ceiling in `metric`, or None where it has none."""
+    found = facts.get(f"{NOISE_CEILING}{metric}")
+    return None if found is None else float(found)
+
+
+def print_leaderboard(frame: pl.DataFrame, facts: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """Print one table a benchmark and metric, then what the columns mean.
+
+    Parameters
+    ----------
+    frame
+        What `leaderboard` returned.
+    facts
+        Benchmark name -> its measured facts, for the noise ceiling.
+    console
+        Where to print; reads well at 100 columns.
+    """
+    for renderable in _tables(frame, facts):
+        console.print(renderable)
+        console.print()
+    console.print(Group(*_footer(frame)))
+
+
+def _tables(frame: pl.DataFrame, facts: Mapping[str, Mapping[str, Any]]) -> Iterator[RenderableType]:
+    for (benchmark,), part in frame.group_by("benchmark", maintain_order=True):
+        failed = part.filter(pl.col("status") != "ok")
+        finished = part.filter(pl.col("status") == "ok")
+        metrics = finished["metric"].unique(maintain_order=True).to_list()
+        for metric in metrics:
+            ceiling = noise_ceiling(facts.get(str(benchmark), {}), metric)
+            yield _table(str(benchmark), metric, finished.filter(pl.col("metric") == metric), ceiling)
+        if not metrics:
+            yield Text(str(benchmark), style="bold")
+        yield from _notes(finished, failed)
+
+
+def _table(benchmark: str, metric: str, rows: pl.DataFrame, ceiling: float | None) -> Table:
+    first = rows.row(0, named=True)
+    title = Text.assemble((benchmark, "bold"), f"  {metric}, {first['split']} split, n = {first['n']:,}")
+    if ceiling is not None:
+        title.append(f", noise ceiling {ceiling:.3f}")
+    table = Table(title=title, title_justify="left", title_style="", header_style="dim", box=None)
+    for name in ("model", "head", "view", f"{metric} [95 % CI]", "Δ random twin", "Δ one-hot"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("seeds", justify="right")
+    for row in rows.iter_rows(named=True):
+        table.add_row(*_cells(row), style="" if row["control"] == "none" else "dim")
+    return table
+
+
+def _notes(finished: pl.DataFrame, failed: pl.DataFrame) -> Iterator[Text]:
+    for row in failed.iter_rows(named=True):
+        yield Text(f"  failed: {_who(row)}: {row['error']}", style="red")
+    for row in finished.unique(
+        ["model", "view", "head", "protocol", "controls"], maintain_order=True
+    ).iter_rows(named=True):
+        if row["controls"] not in {COMPLETE, CONTROL}:
+            yield Text(f"  {_who(row)}: controls {row['controls']}", style="yellow")
+
+
+def _who(row: Mapping[str, Any]) -> str:
+    return f"{row['model']} with {row['head']} on {view_text(row['view'])}"
+
+
+def _cells(row: Mapping[str, Any]) -> list[RenderableType]:
+    is_model = row["control"] == "none"
+    head = row["head"] if row["protocol"] == "glmstore" else f"{row['head']} ({row['protocol']})"
+    mark = "†" if row["pretraining_overlap"] in {"possible", "yes"} else ""
+    return [
+        Text(f"{row['model']}{mark}" if is_model else f"· {row['model']}", style="bold" if is_model else ""),
+        Text(head),
+        Text(view_text(row["view"])),
+        Text(interval_text(row["value"], row["ci_low"], row["ci_high"])),
+        *(_delta(row, name) for name in ("twin", "onehot")),
+        str(row["seeds"]),
+    ]
+
+
+def _delta(row: Mapping[str, Any], name: str) -> Text:
+    value, low, high = (row[f"delta_vs_{name}{suffix}"] for suffix in ("", "_low", "_high"))
+    style = "" if low is None else "green" if low > 0 else "red" if high < 0 else ""
+    return Text(interval_text(value, low, high, signed=True), style=style)
+
+
+def _footer(frame: pl.DataFrame) -> Iterator[Text]:
+    seeds = sorted(set(frame.filter((pl.col("status") == "ok") & (pl.col("control") == "none"))["seeds"]))
+    counts = " or ".join(map(str, seeds)) or "no"
+    yield Text(
+        "Bold: models; ·: controls. [95 % CI]: bootstrap over test clusters and probe seeds. Δ: model minus "
+        "control under the same head, paired; green above zero, red below; not corrected for the number of "
+        f"comparisons. Models: mean over {counts} probe seed{'' if seeds == [1] else 's'}; random twins: "
+        "over initialisations × probe seeds.",
+        style="dim",
+    )
+    if set(frame["pretraining_overlap"]) & {"possible", "yes"}:
+        yield Text("† pretraining has seen, or may have seen, the test sequences.", style="dim")
