@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -85,7 +86,7 @@ def _check(sites: Sequence[Site]) -> None:
                 "Take in a neighbouring position",
             )
     ordered = sorted(sites, key=lambda s: s.start)
-    for left, right in zip(ordered, ordered[1:], strict=False):
+    for left, right in pairwise(ordered):
         if left.stop > right.start:
             raise SequenceError(
                 f"sites {left.name} and {right.name}", "they overlap", "Analyse them one at a time"
@@ -99,13 +100,23 @@ def _mean_difference(y: np.ndarray, prediction: np.ndarray) -> float:
 def _contrast(before: np.ndarray, after: np.ndarray, n_resamples: int, seed: int) -> Contrast:
     before, after = np.asarray(before, np.float64), np.asarray(after, np.float64)
     effect = interval(
-        _mean_difference, before, after, np.arange(len(before)).astype(str), n_resamples=n_resamples, seed=seed
+        _mean_difference,
+        before,
+        after,
+        np.arange(len(before)).astype(str),
+        n_resamples=n_resamples,
+        seed=seed,
     )
     return Contrast(before, after, effect)
 
 
 def global_importance(
-    predict: Predict, sequences: Sequence[str], sites: Sequence[Site], *, seed: int = 0, n_resamples: int = 1000
+    predict: Predict,
+    sequences: Sequence[str],
+    sites: Sequence[Site],
+    *,
+    seed: int = 0,
+    n_resamples: int = 1000,
 ) -> Importance:
     """Put sites into backgrounds and return what that does to the prediction, beside its control.
 
@@ -126,7 +137,9 @@ def global_importance(
     Raises
     ------
     SequenceError
-        If a site does not fit into a background, two sites overlap, or a site has no other order of its letters.
+        If two sites overlap, or a site has no other order of its letters.
+    VariantError
+        If a site does not lie inside a background.
 
     References
     ----------
@@ -147,14 +160,14 @@ def global_importance(
 def knock_out(
     predict: Predict, reference: str, sites: Sequence[Site], n: int, *, seed: int = 0, n_resamples: int = 1000
 ) -> Contrast:
-    """Return what the sites add to the reference: its prediction less those with the sites' letters scrambled.
+    """Return what the sites add to the reference: its prediction less those with the sites scrambled.
 
     The backgrounds of :func:`global_importance` may lie far from what the model was trained on; these `n`
     sequences differ from the reference at the sites only.
 
     Raises
     ------
-    SequenceError
+    SequenceError, VariantError
         As :func:`global_importance`.
     """
     _check(sites)

@@ -33,8 +33,8 @@ def _figure(width: float, height: float) -> Figure:
 def _tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, colors=_INK)
-    axes.yaxis.label.set_size(9)
-    axes.xaxis.label.set_size(9)
+    axes.yaxis.label.set_fontsize(9)
+    axes.xaxis.label.set_fontsize(9)
 
 
 def _mark_sites(axes: Axes, sites: Sequence[Site]) -> None:
@@ -70,7 +70,7 @@ def saliency_logo(
         Above all panels.
     """
     import logomaker
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped]
 
     length = panels[0][1].shape[0]
     figure = _figure(max(6.0, 0.145 * length + 1.2), 0.45 + 1.75 * len(panels))

@@ -19,10 +19,10 @@ class Saliency(NamedTuple):
     Attributes
     ----------
     hypothetical
-        float32 [B, L, 4]: the corrected gradient, what each letter would contribute at each position. Sums to 0
-        over the four letters.
+        float32 [B, L, 4]: the corrected gradient, what each letter would contribute at each position.
+        Sums to 0 over the four letters.
     observed
-        float32 [B, L, 4]: `hypothetical` times the one-hot sequence, zero on letters that are not there and on N.
+        float32 [B, L, 4]: `hypothetical` times the one-hot sequence; 0 for letters not there, and on N.
     """
 
     hypothetical: np.ndarray
@@ -70,8 +70,8 @@ def corrected_saliency(
     Parameters
     ----------
     module
-        Maps float32 [B, L, 4] to [B], or to [B, outputs]; sequences do not influence one another. Its mode, its
-        parameters and their gradients are as before when this returns.
+        Maps float32 [B, L, 4] to [B], or to [B, outputs]; sequences do not influence one another. Its
+        mode, its parameters and their gradients are as before when this returns.
     one_hot
         [B, L, 4] of 0 and 1, letters in the order A, C, G, T; a row of zeros is N.
     output

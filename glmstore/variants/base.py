@@ -1,4 +1,4 @@
-"""What a zero-shot scorer is: a formula over what a model says about the reference and the alternate allele."""
+"""What a zero-shot scorer is: a formula over what a model says about reference and alternate allele."""
 
 from __future__ import annotations
 
@@ -66,4 +66,6 @@ class Scorer:
                 f"{'trained left to right' if spec.objective == 'clm' else 'not a language model'}."
             )
         if self.needs == "embeddings" and "tokens" not in spec.poolings:
-            raise ScorerError(f"{self.name} compares token vectors; {spec.name} gives only {', '.join(spec.poolings)}.")
+            raise ScorerError(
+                f"{self.name} compares token vectors; {spec.name} gives only {', '.join(spec.poolings)}."
+            )

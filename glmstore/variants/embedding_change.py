@@ -27,7 +27,7 @@ def _dot(ref: np.ndarray, alt: np.ndarray) -> np.ndarray:
 
 
 def _l1(ref: np.ndarray, alt: np.ndarray) -> np.ndarray:
-    return np.abs(alt.astype(np.float64) - ref).sum(axis=1)
+    return np.asarray(np.abs(alt.astype(np.float64) - ref).sum(axis=1))
 
 
 def _l2(ref: np.ndarray, alt: np.ndarray) -> np.ndarray:
@@ -48,7 +48,12 @@ def _scorer(name: str, summary: str, formula: Formula, *, similarity: bool) -> S
 
 
 SCORERS_OF_CHANGE = (
-    _scorer("cosine", "Cosine similarity of the two windows' token vectors; 1 is no change.", _cosine, similarity=True),
+    _scorer(
+        "cosine",
+        "Cosine similarity of the two windows' token vectors; 1 is no change.",
+        _cosine,
+        similarity=True,
+    ),
     _scorer("dot", "Dot product of the two windows' token vectors.", _dot, similarity=True),
     _scorer("l1", "Sum of absolute differences of the token vectors.", _l1, similarity=False),
     _scorer("l2", "Euclidean distance of the token vectors.", _l2, similarity=False),

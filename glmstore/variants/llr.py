@@ -17,7 +17,7 @@ def _log_ratio(ref: np.ndarray, alt: np.ndarray) -> np.ndarray:
 
 LLR = Scorer(
     name="llr",
-    summary="log p(alt) - log p(ref) with the position masked; above 0 the model finds the variant more fitting.",
+    summary="log p(alt) - log p(ref) with the position masked; above 0 the variant fits better.",
     needs="base_probs",
     is_signed=True,
     expectation="signed effect",

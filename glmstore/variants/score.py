@@ -34,21 +34,23 @@ def check_variants(reference: str, variants: pl.DataFrame) -> None:
     Raises
     ------
     VariantError
-        For the first variant outside the window, whose alleles are not two different single letters of ACGT, or
-        whose reference letter is not the window's.
+        For the first variant outside the window, whose alleles are not two different single letters of ACGT,
+        or whose reference letter is not the window's.
     """
     for offset, ref, alt in variants.select("offset", "ref", "alt").iter_rows():
         name = f"variant {ref}>{alt} at offset {offset} (0-based)"
         if not 0 <= offset < len(reference):
-            raise VariantError(f"{name} lies outside the window of {len(reference)} nt; leave it out and count it.")
+            raise VariantError(
+                f"{name} lies outside the window of {len(reference)} nt; leave it out and count it."
+            )
         if ref not in tuple(BASES) or alt not in tuple(BASES):
             raise VariantError(f"{name}: both alleles have to be one of {', '.join(BASES)}.")
         if ref == alt:
             raise VariantError(f"{name} changes nothing; remove the row.")
         if reference[offset] != ref:
             raise VariantError(
-                f"{name}: the window reads {reference[offset]} there. Check the assembly, the strand and whether "
-                f"positions are 0- or 1-based."
+                f"{name}: the window reads {reference[offset]} there. Check the assembly, the strand and "
+                f"whether positions are 0- or 1-based."
             )
 
 
@@ -82,7 +84,9 @@ def base_prob_scores(
     probabilities = np.empty((len(positions), len(BASES)), np.float32)
     for start in range(0, len(positions), batch_size):
         part = positions[start : start + batch_size]
-        probabilities[start : start + len(part)] = model.base_probs([reference] * len(part), part).cpu().numpy()
+        probabilities[start : start + len(part)] = (
+            model.base_probs([reference] * len(part), part).cpu().numpy()
+        )
     row = np.searchsorted(positions, variants["offset"].to_numpy())
     letter = {base: i for i, base in enumerate(BASES)}
     ref = np.array([letter[base] for base in variants["ref"]], dtype=np.int64)
@@ -119,9 +123,9 @@ def embedding_scores(
         if differing.size:
             offset, ref, alt = variants.select("offset", "ref", "alt").row(int(rows[differing[0]]))
             raise ScorerError(
-                f"{scorer.name}: variant {ref}>{alt} at offset {offset} (0-based) changes the number of tokens from "
-                f"{count} to {counts[differing[0]]}, so their vectors cannot be compared one by one. Use a scorer "
-                f"on masked letters."
+                f"{scorer.name}: variant {ref}>{alt} at offset {offset} (0-based) changes the number of "
+                f"tokens from {count} to {counts[differing[0]]}, so they cannot be compared one by one. "
+                f"Use a scorer on masked letters."
             )
         flat = values[:, :count].reshape(len(rows), -1)
         scores[rows] = scorer.formula(reference.reshape(-1), flat)
@@ -142,7 +146,9 @@ def _one_strand(
         return base_prob_scores(model, reference, variants, scorer)  # type: ignore[arg-type]
     ((_, values, lengths),) = _embedded(model, [reference], layer)
     tokens = values[0] if lengths is None else values[0, : int(lengths[0])]
-    return embedding_scores(scorer, tokens, _embedded(model, alternate_windows(reference, variants), layer), variants)
+    return embedding_scores(
+        scorer, tokens, _embedded(model, alternate_windows(reference, variants), layer), variants
+    )
 
 
 def score_element(

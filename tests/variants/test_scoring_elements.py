@@ -148,7 +148,10 @@ def test_cosine_tells_apart_changes_that_a_float32_product_would_lose() -> None:
     alternates = np.ones((2, 230, 96), np.float32)
     alternates[0, 0, 0], alternates[1, 0, 0] = 1.001, 1.002
     scores = embedding_scores(
-        SCORERS["cosine"], reference, [(np.arange(2), alternates, None)], _variants((0, "A", "C"), (0, "A", "G"))
+        SCORERS["cosine"],
+        reference,
+        [(np.arange(2), alternates, None)],
+        _variants((0, "A", "C"), (0, "A", "G")),
     )
     changes = 1 - scores
     assert changes[0] > 0

@@ -28,7 +28,9 @@ class AnnotatedReference(Frozen):
 
     name: str = Field(description="Name of the benchmark.")
     title: str = Field(description="What the reference is, for captions.")
-    reference: str = Field(pattern="^[ACGT]+$", description="The wild type, as long as the benchmark's sequences.")
+    reference: str = Field(
+        pattern="^[ACGT]+$", description="The wild type, as long as the benchmark's sequences."
+    )
     sites: tuple[Site, ...]
     citation: str
 
@@ -37,5 +39,7 @@ class AnnotatedReference(Frozen):
         for site in self.sites:
             found = self.reference[site.start : site.stop]
             if found != site.pattern:
-                raise ValueError(f"{site.name}: {site.pattern} is not at {site.start}, where {found or 'nothing'} is")
+                raise ValueError(
+                    f"{site.name}: {site.pattern} is not at {site.start}, where {found or 'nothing'} is"
+                )
         return self

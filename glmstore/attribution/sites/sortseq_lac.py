@@ -1,4 +1,4 @@
-"""The E. coli lac promoter of the Sort-seq experiment: one activator site and the two boxes RNA polymerase reads."""
+"""The E. coli lac promoter of the Sort-seq experiment: an activator's site and RNA polymerase's two boxes."""
 
 from glmstore.attribution.sites.base import AnnotatedReference, Site
 

@@ -1,0 +1,173 @@
+"""LoRA adapters as peft makes them, and the tuned model they make of a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from glmstore.errors import HeadError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from glmstore.finetuning.settings import FineTuneSettings
+    from glmstore.heads.base import TrainedKind
+    from glmstore.models.base import Batch, GenomicLM
+
+PREDICT_BATCH = 256
+
+
+class Backbone(nn.Module):
+    """Gives peft a module without a `config` of its own, under one name whatever the model family."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.backbone = network
+
+
+class PooledHead(nn.Module):
+    """A linear layer, or one hidden layer, on the mean of a sequence's token vectors.
+
+    Parameters
+    ----------
+    dim
+        D, the width of a token vector.
+    hidden
+        Width of the hidden layer; None for a linear head.
+    mean, std
+        Of the training labels; the head predicts in units of `std` around `mean`. 0 and 1 for binary labels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, dim: int, hidden: int | None, mean: float = 0.0, std: float = 1.0) -> None:
+        super().__init__()
+        last = hidden or dim
+        middle = [nn.Linear(dim, hidden), nn.GELU()] if hidden else []
+        self.layers = nn.Sequential(nn.LayerNorm(dim), *middle, nn.Linear(last, 1))
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float64))
+
+    def forward(self, tokens: Tensor, batch: Batch) -> Tensor:
+        """Return the standardised estimate or the logit, float32 [B], for token vectors [B, T, D]."""
+        real = (~batch.special_mask).unsqueeze(-1).to(torch.float32)
+        pooled = (tokens.float() * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+        out: Tensor = self.layers(pooled)
+        return out.squeeze(-1)
+
+
+@dataclass
+class TunedModel:
+    """A backbone with its adapter, and the head on top.
+
+    Attributes
+    ----------
+    model
+        The backbone; its network holds the adapter's layers in place.
+    peft
+        peft's handle on the adapter.
+    head
+        Turns token vectors into predictions.
+    layer
+        Layer the head reads.
+    kind
+        What the label is.
+    """
+
+    model: GenomicLM
+    peft: PeftModel
+    head: PooledHead
+    layer: int
+    kind: TrainedKind
+
+    def raw(self, sequences: Sequence[str]) -> Tensor:
+        """Return the head's output, float32 [B], for one batch of normalised sequences."""
+        device = next(self.head.parameters()).device
+        batch = self.model.encode(sequences).to(device)
+        out: Tensor = self.head(self.model.hidden_states(batch, self.layer), batch)
+        return out
+
+    def train(self, mode: bool = True) -> None:
+        """Switch dropout on or off."""
+        self.peft.train(mode)
+        self.head.train(mode)
+
+    def trainable(self) -> dict[str, Tensor]:
+        """Return the adapter's and the head's parameters by name."""
+        named = [*self.peft.named_parameters(), *((f"head.{n}", p) for n, p in self.head.named_parameters())]
+        return {name: p for name, p in named if p.requires_grad}
+
+    def predict(self, sequences: Sequence[str]) -> np.ndarray:
+        """Return float64 [N]: the label's estimate, or the probability of 1. Computed in float32.
+
+        Raises
+        ------
+        SequenceTooLongError
+            If a sequence is longer than the model takes.
+        """
+        self.train(False)
+        parts = [np.empty(0)]
+        with torch.inference_mode():
+            for start in range(0, len(sequences), PREDICT_BATCH):
+                raw = self.raw(sequences[start : start + PREDICT_BATCH]).double()
+                scaled = (
+                    raw * self.head.std + self.head.mean if self.kind == "regression" else torch.sigmoid(raw)
+                )
+                parts.append(scaled.cpu().numpy())
+        return np.concatenate(parts)
+
+
+def network_of(model: GenomicLM) -> nn.Module:
+    """Return the torch module behind a model.
+
+    Raises
+    ------
+    HeadError
+        If the model has no network, or names no layers for LoRA.
+    """
+    network: Any = model if isinstance(model, nn.Module) else getattr(model, "network", None)
+    if model.spec.lora_targets is None or not isinstance(network, nn.Module):
+        raise HeadError(f"{model.spec.name} cannot be fine-tuned: it has no layers for LoRA.")
+    return network
+
+
+def attach(model: GenomicLM, settings: FineTuneSettings) -> PeftModel:
+    """Put a fresh adapter into the model's network, in place, and freeze everything else.
+
+    Raises
+    ------
+    HeadError
+        If the model cannot take an adapter.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    network = network_of(model)
+    targets = model.spec.lora_targets
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(targets) if isinstance(targets, tuple) else targets,
+    )
+    peft = get_peft_model(Backbone(network), config)
+    dilate(peft)
+    return peft
+
+
+def dilate(peft: nn.Module) -> None:
+    """Let every convolution's update reach as far as the convolution it updates.
+
+    peft builds the update of a convolution without its dilation, which would read other positions than the
+    layer does and would not be a low-rank change of its kernel.
+    """
+    for part in peft.modules():
+        base = getattr(part, "base_layer", None)
+        if isinstance(base, nn.Conv1d | nn.Conv2d):
+            for update in part.lora_A.values():  # type: ignore[operator]
+                update.dilation = base.dilation

@@ -1,0 +1,251 @@
+"""One cell of model x benchmark: LoRA fine-tuning, judged on the test items."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from glmstore import __version__
+from glmstore.errors import HeadError
+from glmstore.finetuning.saving import Origin, load_finetuned, read_manifest, save_finetuned
+from glmstore.models.catalogue import get_model
+from glmstore.results import Cell, ResultRow
+
+if TYPE_CHECKING:
+    from glmstore.benchmarks.base import BenchmarkSpec
+    from glmstore.finetuning.adapter import TunedModel
+    from glmstore.finetuning.saving import Manifest
+    from glmstore.finetuning.settings import FineTuneSettings
+    from glmstore.heads.base import TrainedKind
+    from glmstore.store import FeatureStore
+
+HEAD_NAME = "lora"
+PROTOCOL = "glmstore"
+_NOT_IDENTITY = {"seeds"}
+
+
+class FineTuneOutcome(NamedTuple):
+    """What a cell gives.
+
+    Attributes
+    ----------
+    rows
+        One result a metric.
+    predictions
+        One row a test item and seed, with the fields of PredictionRow.
+    adapters
+        One folder a seed, in the order of the seeds.
+    """
+
+    rows: list[ResultRow]
+    predictions: pl.DataFrame
+    adapters: list[Path]
+
+
+def plan_cell(store: FeatureStore, benchmark: str, model: str, settings: FineTuneSettings) -> Cell:
+    """Return the identity of a fine-tuning run.
+
+    Raises
+    ------
+    UnknownNameError
+        If the model or the benchmark is not known.
+    HeadError
+        If the model takes no LoRA, or the benchmark has nothing to train on.
+    LayerError
+        If the model has no such layer.
+    """
+    spec, bench = get_model(model).spec, store.benchmark_spec(benchmark)
+    if spec.lora_targets is None:
+        raise HeadError(f"{model} cannot be fine-tuned: it has no layers for LoRA.")
+    _trained_kind(bench)
+    choices = settings.model_dump(mode="json", exclude=_NOT_IDENTITY)
+    choices |= {"layer": spec.resolve_layer(settings.layer), "revision": spec.revision}
+    return Cell(
+        benchmark=benchmark,
+        benchmark_digest=store.benchmark_digest(benchmark),
+        model=model,
+        view="-",
+        head=HEAD_NAME,
+        protocol=PROTOCOL,
+        split=bench.split,
+        seeds=settings.seeds,
+        settings=choices,
+    )
+
+
+def adapter_name(cell: Cell, seed: int) -> str:
+    """Return the name of the folder that a cell's adapter of one seed lies in."""
+    model = re.sub(r"[^A-Za-z0-9]+", "-", cell.model).strip("-")
+    return f"{model}-{cell.benchmark}-{cell.key[:8]}-seed{seed}"
+
+
+def run_cell(
+    store: FeatureStore,
+    cell: Cell,
+    settings: FineTuneSettings,
+    adapters: Path,
+    *,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> FineTuneOutcome:
+    """Train, save and judge one adapter a seed; one that is saved already is loaded, not trained again.
+
+    Parameters
+    ----------
+    store
+        Holds the benchmark. Nothing is written to it.
+    cell
+        From :func:`plan_cell` with the same `settings`.
+    settings
+        See :class:`FineTuneSettings`.
+    adapters
+        Folder that the adapters are saved in, each under :func:`adapter_name`.
+    device
+        Torch device.
+    progress
+        ``progress(done, of)`` in training sequences over all seeds.
+
+    Raises
+    ------
+    HeadError
+        If the items do not suit training.
+    WeightsError
+        If a saved adapter is not what was trained, or cannot be written.
+    """
+    from glmstore.metrics import METRICS
+
+    bench = store.benchmark_spec(cell.benchmark)
+    kind = _trained_kind(bench)
+    items = store.benchmark_items(cell.benchmark)
+    test = items.filter(pl.col("split") == "test")
+    folders, manifests, predicted = [], [], []
+    for number, seed in enumerate(cell.seeds):
+        folder = adapters / adapter_name(cell, seed)
+        tuned = _tuned(
+            cell, items, kind, settings, seed, folder, device, _shifted(progress, number, len(cell.seeds))
+        )
+        folders.append(folder)
+        manifests.append(read_manifest(folder))
+        predicted.append(tuned.predict(test["sequence"].to_list()))
+    prediction = np.stack(predicted)
+    metrics = [m for m in bench.metrics if m in METRICS]
+    rows = [_row(cell, bench, metric, test, prediction, manifests, folders, settings) for metric in metrics]
+    return FineTuneOutcome(rows, _predictions(cell, test, prediction), folders)
+
+
+def _trained_kind(bench: BenchmarkSpec) -> TrainedKind:
+    if bench.label_kind == "variant_effect":
+        raise HeadError(f"{bench.name} is scored zero-shot; it has no training items for fine-tuning.")
+    return bench.label_kind
+
+
+def _shifted(
+    progress: Callable[[int, int], None] | None, number: int, seeds: int
+) -> Callable[[int, int], None] | None:
+    return (lambda done, of: progress(number * of + done, seeds * of)) if progress else None
+
+
+def _tuned(
+    cell: Cell,
+    items: pl.DataFrame,
+    kind: TrainedKind,
+    settings: FineTuneSettings,
+    seed: int,
+    folder: Path,
+    device: str,
+    progress: Callable[[int, int], None] | None,
+) -> TunedModel:
+    if folder.is_dir():
+        return load_finetuned(folder, device)
+    from glmstore.finetuning.train import Labelled, fine_tune, first_by_key
+
+    def part(split: str, limit: int | None) -> Labelled:
+        chosen = items.filter(pl.col("split") == split)
+        chosen = chosen[first_by_key(chosen["seq_key"].to_list(), limit)]
+        return Labelled(chosen["sequence"].to_list(), chosen["label"].to_numpy().astype(np.float64))
+
+    train, valid = part("train", settings.max_train), part("valid", settings.max_valid)
+    model = get_model(cell.model).load(device)
+    done = fine_tune(model, train, valid, kind, settings, seed=seed, progress=progress)
+    origin = Origin(
+        benchmark=cell.benchmark,
+        benchmark_digest=cell.benchmark_digest,
+        seed=seed,
+        settings=settings,
+        n_train=len(train.sequences),
+        best_epoch=done.best_epoch,
+        epochs=tuple(epoch._asdict() for epoch in done.epochs),
+    )
+    save_finetuned(done.tuned, folder, origin)
+    return done.tuned
+
+
+def _row(
+    cell: Cell,
+    bench: BenchmarkSpec,
+    metric: str,
+    test: pl.DataFrame,
+    prediction: np.ndarray,
+    manifests: list[Manifest],
+    folders: list[Path],
+    settings: FineTuneSettings,
+) -> ResultRow:
+    from glmstore.probing import pretraining_overlap
+    from glmstore.stats.bootstrap import interval
+
+    spec = get_model(cell.model).spec
+    value = interval(
+        metric,
+        test["label"].to_numpy(),
+        prediction,
+        test["cluster"].to_numpy(),
+        n_resamples=settings.n_resamples,
+    )
+    details = {
+        "adapters": [f"lora:{folder.name}" for folder in folders],
+        "n_train": manifests[0].origin.n_train,
+        "best_epoch": [m.origin.best_epoch for m in manifests],
+        "valid_loss": [min(e["valid_loss"] for e in m.origin.epochs) for m in manifests],
+        "seconds_per_epoch": [round(e["seconds"], 2) for m in manifests for e in m.origin.epochs],
+    }
+    return ResultRow(
+        cell_key=cell.key,
+        model=cell.model,
+        view=cell.view,
+        benchmark=cell.benchmark,
+        split=cell.split,
+        head=cell.head,
+        protocol=cell.protocol,
+        metric=metric,
+        value=value.value,
+        ci_low=value.low,
+        ci_high=value.high,
+        n=len(test),
+        seeds=len(cell.seeds),
+        control=spec.control,
+        pretraining_overlap=pretraining_overlap(spec, bench),
+        details=json.dumps(details),
+        code_version=__version__,
+    )
+
+
+def _predictions(cell: Cell, test: pl.DataFrame, prediction: np.ndarray) -> pl.DataFrame:
+    parts = [
+        test.select(
+            cell_key=pl.lit(cell.key),
+            seed=pl.lit(seed, dtype=pl.Int64),
+            item_id="item_id",
+            seq_key="seq_key",
+            cluster="cluster",
+            label=pl.col("label").cast(pl.Float64),
+            prediction=pl.Series(values, dtype=pl.Float64),
+        )
+        for seed, values in zip(cell.seeds, prediction, strict=True)
+    ]
+    return pl.concat(parts)

@@ -1,0 +1,41 @@
+"""What a LoRA fine-tuning run may be told."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from glmstore.config import Frozen
+
+
+class FineTuneSettings(Frozen):
+    """Every choice that changes a fine-tuned model's numbers; the same for a model and its random twin."""
+
+    rank: int = Field(8, ge=1, description="LoRA rank r.")
+    alpha: float = Field(16.0, gt=0, description="LoRA scaling; updates are multiplied by alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the input of every LoRA update.")
+    layer: int | Literal["mid", "last"] | None = Field(
+        None,
+        description="Layer whose token vectors the head averages; None: the model's default, as for probes.",
+    )
+    hidden: int | None = Field(
+        None, ge=1, description="Width of the head's hidden layer; None: a linear head."
+    )
+    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
+    batch_size: int = Field(64, ge=1, description="Sequences a step.")
+    epochs: int = Field(
+        2, ge=1, description="Passes over the training items; the best on validation is kept."
+    )
+    max_train: int | None = Field(
+        None, ge=1, description="Training items used, the first by seq_key; None: all."
+    )
+    max_valid: int | None = Field(
+        2000, ge=1, description="Validation items used, the first by seq_key; None: all."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of training steps; 'auto' is bfloat16 where the device computes it natively."
+    )
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="One adapter is trained a seed.")
+    n_resamples: int = Field(1000, ge=100, description="Bootstrap resamples of the interval.")

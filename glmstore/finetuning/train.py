@@ -1,0 +1,213 @@
+"""The training loop: AdamW on the adapter and the head, the best epoch on validation kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from glmstore.errors import HeadError
+from glmstore.finetuning.adapter import PooledHead, TunedModel, attach
+
+if TYPE_CHECKING:
+    from glmstore.finetuning.settings import FineTuneSettings
+    from glmstore.heads.base import TrainedKind
+    from glmstore.models.base import GenomicLM
+
+Progress = Callable[[int, int], None]
+"""``progress(done, of)`` in training sequences."""
+
+
+class Labelled(NamedTuple):
+    """Sequences and their labels.
+
+    sequences: N normalised sequences; labels: float64 [N].
+    """
+
+    sequences: list[str]
+    labels: np.ndarray
+
+
+class Epoch(NamedTuple):
+    """What one pass over the training items did; losses are of the standardised label."""
+
+    number: int
+    train_loss: float
+    valid_loss: float
+    seconds: float
+
+
+class Trained(NamedTuple):
+    """A tuned model as it was after its best epoch, and how it got there."""
+
+    tuned: TunedModel
+    epochs: list[Epoch]
+    best_epoch: int
+
+
+def _autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    if precision == "auto":
+        native = device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+        precision = "bfloat16" if native else "float32"
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+
+def _loss(raw: Tensor, target: Tensor, kind: TrainedKind) -> Tensor:
+    return (
+        F.mse_loss(raw, target) if kind == "regression" else F.binary_cross_entropy_with_logits(raw, target)
+    )
+
+
+def _target(head: PooledHead, labels: np.ndarray) -> Tensor:
+    return ((torch.as_tensor(labels) - head.mean.cpu()) / head.std.cpu()).float()
+
+
+def _check(data: Labelled, name: str) -> None:
+    if not data.sequences:
+        raise HeadError(f"fine-tuning needs {name} items; this benchmark has none.")
+
+
+def _valid_loss(tuned: TunedModel, valid: Labelled) -> float:
+    predicted = tuned.predict(valid.sequences)
+    if tuned.kind == "regression":
+        return float(np.mean(((predicted - valid.labels) / tuned.head.std.item()) ** 2))
+    likely = np.clip(np.where(valid.labels == 1, predicted, 1 - predicted), 1e-12, 1)
+    return float(-np.log(likely).mean())
+
+
+def start(model: GenomicLM, labels: np.ndarray, kind: TrainedKind, settings: FineTuneSettings) -> TunedModel:
+    """Return the model with a fresh adapter and a fresh head, drawn from torch's current random state.
+
+    Raises
+    ------
+    HeadError
+        If the model cannot take an adapter, or the training labels are all the same.
+    LayerError
+        If it has no such layer.
+    """
+    layer = model.spec.resolve_layer(settings.layer)
+    if np.ptp(labels) == 0:
+        raise HeadError("every training label is the same; there is nothing to learn.")
+    mean, std = (float(labels.mean()), float(labels.std())) if kind == "regression" else (0.0, 1.0)
+    peft = attach(model, settings)
+    head = PooledHead(model.spec.dim, settings.hidden, mean, std)
+    return TunedModel(model, peft, head.to(next(peft.parameters()).device), layer, kind)
+
+
+def fine_tune(
+    model: GenomicLM,
+    train: Labelled,
+    valid: Labelled,
+    kind: TrainedKind,
+    settings: FineTuneSettings,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train an adapter and a head.
+
+    Parameters
+    ----------
+    model
+        A backbone of its own: the adapter is put into it in place, its weights are frozen.
+    train, valid
+        Items to learn from, and items the best epoch is chosen on (lowest loss).
+    kind
+        Mean squared error on the standardised label, or binary cross-entropy.
+    settings
+        See :class:`FineTuneSettings`.
+    seed
+        Of the adapter's and the head's first weights, the order of batches and dropout. The global random
+        state is as before when this returns.
+    progress
+        Called after every step.
+
+    Raises
+    ------
+    HeadError
+        If the model cannot take an adapter or the items do not suit it.
+    LayerError, SequenceTooLongError
+        If the model has no such layer, or a sequence is too long for it.
+    """
+    _check(train, "training")
+    _check(valid, "validation")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        tuned = start(model, train.labels, kind, settings)
+        return _train(tuned, train, valid, settings, progress)
+
+
+def _train(
+    tuned: TunedModel, train: Labelled, valid: Labelled, settings: FineTuneSettings, progress: Progress | None
+) -> Trained:
+    parameters = tuned.trainable()
+    optimizer = torch.optim.AdamW(
+        parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    steps = settings.epochs * -(-len(train.sequences) // settings.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=settings.learning_rate, total_steps=max(steps, 2), pct_start=0.1
+    )
+    history: list[Epoch] = []
+    best: dict[str, Tensor] = {}
+    for number in range(1, settings.epochs + 1):
+        began = time.perf_counter()
+        loss = _epoch(tuned, train, settings, optimizer, schedule, number, progress)
+        taken = time.perf_counter() - began
+        valid_loss = _valid_loss(tuned, valid)
+        if not np.isfinite(valid_loss):
+            raise HeadError(f"the loss is {valid_loss} after epoch {number}; lower learning_rate.")
+        if not history or valid_loss < min(e.valid_loss for e in history):
+            best = {name: p.detach().clone() for name, p in parameters.items()}
+            best_epoch = number
+        history.append(Epoch(number, loss, valid_loss, taken))
+    with torch.no_grad():
+        for name, p in parameters.items():
+            p.copy_(best[name])
+    tuned.train(False)
+    return Trained(tuned, history, best_epoch)
+
+
+def _epoch(
+    tuned: TunedModel,
+    train: Labelled,
+    settings: FineTuneSettings,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    number: int,
+    progress: Progress | None,
+) -> float:
+    """Run one pass and return its mean loss."""
+    tuned.train()
+    n = len(train.sequences)
+    target = _target(tuned.head, train.labels)
+    device = next(tuned.head.parameters()).device
+    total = 0.0
+    order = torch.randperm(n)
+    for first in range(0, n, settings.batch_size):
+        rows = order[first : first + settings.batch_size]
+        with _autocast(settings.precision, device):
+            raw = tuned.raw([train.sequences[i] for i in rows.tolist()])
+        loss = _loss(raw.float(), target[rows].to(device), tuned.kind)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        total += loss.item() * len(rows)
+        if progress:
+            progress((number - 1) * n + first + len(rows), settings.epochs * n)
+    return total / n
+
+
+def first_by_key(keys: Sequence[str], limit: int | None) -> np.ndarray:
+    """Return int64 row numbers of the `limit` smallest keys, in the order of the keys; all rows when None.
+
+    Content keys are hashes, so these are a random sample that does not depend on the order of the rows.
+    """
+    return np.argsort(np.asarray(keys), kind="stable")[:limit]

@@ -1,0 +1,96 @@
+"""Models that a LoRA adapter makes of another: ``lora:ADAPTER`` is embedded like any, into its own view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glmstore.config import Settings
+from glmstore.errors import UnknownNameError
+from glmstore.models.base import Batch, DerivedModel, GenomicLM, ModelEntry, ModelSpec
+from glmstore.views import Provenance
+from glmstore.workspace import Workspace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from glmstore.finetuning.saving import Manifest
+
+
+class AdaptedModel:
+    """A backbone with its adapter in place; it predicts no masked letters, having been trained for labels."""
+
+    def __init__(self, spec: ModelSpec, backbone: GenomicLM) -> None:
+        self.spec = spec
+        self._backbone = backbone
+
+    def encode(self, sequences: Sequence[str]) -> Batch:
+        """Tokenise as the backbone does."""
+        return self._backbone.encode(sequences)
+
+    def hidden_states(self, batch: Batch, layer: int) -> Tensor:
+        """Return the adapted backbone's hidden states, [B, T, D]."""
+        return self._backbone.hidden_states(batch, layer)
+
+    def provenance(self, precision: str) -> Provenance:
+        """Return the backbone's provenance under this spec and the adapter's weights."""
+        return self._backbone.provenance(precision).model_copy(
+            update={
+                "model_spec": self.spec.model_dump(mode="json"),
+                "weights_sha256": self.spec.weights_sha256,
+            }
+        )
+
+
+def find_adapter(name: str) -> Path:
+    """Return the folder of an adapter: a path, or a name among the adapters beside the default store.
+
+    Raises
+    ------
+    UnknownNameError
+        If neither exists; suggests the nearest names.
+    """
+    here = Path(name)
+    if here.is_dir():
+        return here
+    shelf = Workspace.of(Settings().store).adapters
+    if (shelf / name).is_dir():
+        return shelf / name
+    known = [p.name for p in shelf.iterdir() if p.is_dir() and p.name[0] != "."] if shelf.is_dir() else []
+    raise UnknownNameError("adapter", name, known, hint="A folder's path does as well.")
+
+
+def _spec(name: str, manifest: Manifest, base: ModelSpec) -> ModelSpec:
+    return base.model_copy(
+        update={
+            "name": f"lora:{name}",
+            "summary": f"{base.name} with a LoRA adapter (rank {manifest.origin.settings.rank}) trained on "
+            f"{manifest.origin.benchmark}, seed {manifest.origin.seed}.",
+            "revision": manifest.adapter_sha256,
+            "weights_sha256": manifest.adapter_sha256,
+            "objective": "none",
+            "default_layer": manifest.layer,
+            "lora_targets": None,
+            "twin_of": base.name,
+        }
+    )
+
+
+def _build(argument: str) -> ModelEntry:
+    from glmstore.finetuning.saving import read_manifest
+    from glmstore.models.catalogue import get_model
+
+    folder = find_adapter(argument)
+    manifest = read_manifest(folder)
+    spec = _spec(argument, manifest, get_model(manifest.base_model).spec)
+
+    def load(device: str) -> GenomicLM:
+        from glmstore.finetuning.saving import load_finetuned
+
+        return AdaptedModel(spec, load_finetuned(folder, device).model)
+
+    return ModelEntry(spec, load)
+
+
+LORA = DerivedModel(name="lora", usage="lora:<adapter name or folder>", build=_build)
