@@ -1,38 +1,53 @@
-"""How a flow ends: every failed piece is named and recorded, and the flow fails after the rest is done."""
+"""How the work of a flow ends: what is there is not computed, what fails is recorded, and failure comes last."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from prefect.futures import PrefectFuture
 
 from glmstore.errors import GlmstoreError
+from glmstore.probing import failed_outcome
+from glmstore.results import Cell
+from glmstore.stages import Tally
+from glmstore.store import FeatureStore
 
 log = logging.getLogger("glmstore.flows")
 
 Job = TypeVar("Job")
 
 
-class CellsFailedError(GlmstoreError):
-    """A flow that did everything else, but not these."""
+class WorkFailedError(GlmstoreError):
+    """A flow that did everything else, but not these pieces.
 
-    def __init__(self, failures: Iterable[tuple[str, str]], of: int) -> None:
-        self.failures = list(failures)
+    Attributes
+    ----------
+    failures
+        (name, error) of each failed piece.
+    tally
+        What was done beside them.
+    """
+
+    exit_code = 1
+
+    def __init__(self, failures: Sequence[tuple[str, str]], tally: Tally) -> None:
+        self.failures, self.tally = list(failures), tally
         lines = "\n".join(f"  {what}: {error}" for what, error in self.failures)
         super().__init__(
-            f"{len(self.failures)} of {of} pieces of work failed; the others are done and stored.\n{lines}\n"
-            f"Run the same command again to compute only these."
+            f"{len(self.failures)} pieces of work failed; {tally.computed + tally.reused} are done and stored.\n"
+            f"{lines}\nRun the same command again to compute only these."
         )
 
 
 def settle(
-    submitted: list[tuple[Job, PrefectFuture[Any]]],
+    submitted: Sequence[tuple[Job, PrefectFuture[Any]]],
     *,
     name: Callable[[Job], str],
+    reused: int = 0,
     on_failure: Callable[[Job, BaseException], None] | None = None,
-) -> list[Any]:
+) -> Tally:
     """Wait for every piece of work, record the failed ones, then fail if there were any.
 
     Parameters
@@ -41,32 +56,59 @@ def settle(
         Jobs and their futures.
     name
         What to call a job in messages.
+    reused
+        Pieces found in the store beforehand, for the tally.
     on_failure
         Records one failure, as a failed result row for instance.
 
-    Returns
-    -------
-    list
-        The results, in the order submitted.
-
     Raises
     ------
-    CellsFailedError
+    WorkFailedError
         After all is done, if any piece failed.
     """
-    results: list[Any] = []
     failures: list[tuple[str, str]] = []
     for job, future in submitted:
         future.wait()
-        outcome = future.state.result(raise_on_failure=False)
         if future.state.is_completed():
-            results.append(outcome)
             continue
-        error = outcome if isinstance(outcome, BaseException) else RuntimeError(str(future.state.message))
-        failures.append((name(job), f"{type(error).__name__}: {error}"))
+        error = future.state.result(raise_on_failure=False)
+        if not isinstance(error, BaseException):
+            error = RuntimeError(str(future.state.message))
         log.error("%s failed: %s", name(job), error)
+        failures.append((name(job), f"{type(error).__name__}: {error}"))
         if on_failure:
             on_failure(job, error)
+    tally = Tally(len(submitted) - len(failures), reused, len(failures))
     if failures:
-        raise CellsFailedError(failures, len(submitted))
-    return results
+        raise WorkFailedError(failures, tally)
+    return tally
+
+
+def compute_cells(
+    store: FeatureStore,
+    cells: Sequence[Cell],
+    submit: Callable[[Cell], PrefectFuture[Any]],
+    *,
+    force: bool = False,
+) -> Tally:
+    """Submit the cells that the store does not hold complete, wait, and store a failed row for each that fails.
+
+    Raises
+    ------
+    WorkFailedError
+        After all is done, if any cell failed.
+    """
+    todo = unfinished(store, cells, force=force)
+    log.info("%d cells asked, %d in the store, %d to compute", len(cells), len(cells) - len(todo), len(todo))
+    return settle(
+        [(cell, submit(cell)) for cell in todo],
+        name=lambda cell: f"{cell.head} on {cell.benchmark} with {cell.model}",
+        reused=len(cells) - len(todo),
+        on_failure=lambda cell, error: store.write_results(failed_outcome(cell, error).rows),
+    )
+
+
+def unfinished(store: FeatureStore, cells: Sequence[Cell], *, force: bool = False) -> list[Cell]:
+    """Return the cells that still have to be computed, in order."""
+    done = set() if force else store.completed([cell.key for cell in cells])
+    return [cell for cell in cells if cell.key not in done]

@@ -1,0 +1,36 @@
+"""Fine-tune LoRA adapters of models and of their random twins."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import Field
+
+from flows.outcomes import compute_cells
+from flows.settings import FlowConfig, thread_pool
+from glmstore.finetuning import FineTuneSettings, plan_cell
+from glmstore.stages import Tally
+from glmstore.store import FeatureStore
+from tasks.features import register_benchmark
+from tasks.finetuning import finetune_adapter
+
+
+class FinetuneAdaptersConfig(FlowConfig):
+    """Which models are fine-tuned on which benchmark, and how."""
+
+    benchmark: str = Field(description="Benchmark with training items.")
+    models: tuple[str, ...] = Field(description="Models that take LoRA; name the random twin too.")
+    settings: FineTuneSettings = Field(default_factory=FineTuneSettings, description="The same for every model.")
+
+
+@flow(name="finetune-adapters", flow_run_name="lora on {config.benchmark}", task_runner=thread_pool())
+def finetune_adapters(config: FinetuneAdaptersConfig) -> Tally:
+    """Train, save and judge the adapters that the store has no results of."""
+    store = FeatureStore.open(config.store)
+    register_benchmark(config.store, config.benchmark)
+    cells = [plan_cell(store, config.benchmark, model, config.settings) for model in config.models]
+    return compute_cells(
+        store,
+        cells,
+        lambda cell: finetune_adapter.submit(config.store, cell, config.settings),
+        force=config.force,
+    )

@@ -1,0 +1,21 @@
+"""Fine-tune one adapter cell."""
+
+from __future__ import annotations
+
+from glmstore.config import Settings
+from glmstore.extraction import resolve_device
+from glmstore.finetuning import FineTuneSettings, run_cell
+from glmstore.results import Cell
+from glmstore.store import FeatureStore
+from glmstore.workspace import Workspace
+from tasks.policies import compute_task
+
+
+@compute_task("lora on {cell.benchmark} with {cell.model}")
+def finetune_adapter(store: str, cell: Cell, settings: FineTuneSettings) -> str:
+    """Train, save and judge the adapters of one cell; return the cell's key."""
+    opened = FeatureStore.open(store)
+    device = resolve_device(Settings().device)
+    outcome = run_cell(opened, cell, settings, Workspace.of(store).adapters, device=device)
+    opened.write_results(outcome.rows, outcome.predictions)
+    return cell.key
