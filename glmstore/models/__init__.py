@@ -1,6 +1,16 @@
 """Models: one protocol, one file a family, found by name."""
 
-from glmstore.models.base import DerivedModel, GenomicLM, ModelEntry, ModelSpec
+from glmstore.models.base import DerivedModel, GenomicLM, MaskedLM, ModelEntry, ModelSpec, Untrained
 from glmstore.models.catalogue import DERIVED, MODELS, get_model
 
-__all__ = ["DERIVED", "MODELS", "DerivedModel", "GenomicLM", "ModelEntry", "ModelSpec", "get_model"]
+__all__ = [
+    "DERIVED",
+    "MODELS",
+    "DerivedModel",
+    "GenomicLM",
+    "MaskedLM",
+    "ModelEntry",
+    "ModelSpec",
+    "Untrained",
+    "get_model",
+]

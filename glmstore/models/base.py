@@ -24,7 +24,9 @@ class Pretraining(Frozen):
 
     species: tuple[str, ...] = Field(description="Species, as Latin names; empty for an untrained model.")
     assembly: str | None = Field(description="Assembly of the corpus, if it is one genome.")
-    chromosomes: tuple[str, ...] | None = Field(description="Chromosomes seen; None where unknown or whole genomes.")
+    chromosomes: tuple[str, ...] | None = Field(
+        description="Chromosomes seen; None where unknown or whole genomes."
+    )
 
 
 class ModelSpec(Frozen):
@@ -33,7 +35,9 @@ class ModelSpec(Frozen):
     name: str
     family: str = Field(description="Architecture family, as published.")
     summary: str = Field(description="One line for people.")
-    revision: str | None = Field(description="40-hex hub revision or weights sha256; None: not pinned, not loadable.")
+    revision: str | None = Field(
+        description="40-hex hub revision or weights sha256; None: not pinned, not loadable."
+    )
     weights_sha256: str | None = None
     tokenizer_sha256: str | None = None
     objective: Objective
@@ -48,7 +52,9 @@ class ModelSpec(Frozen):
     has_cls: bool = False
     causal: bool = False
     rc_equivariant: bool = False
-    lora_targets: str | tuple[str, ...] | None = Field(None, description="peft target_modules; None: no LoRA.")
+    lora_targets: str | tuple[str, ...] | None = Field(
+        None, description="peft target_modules; None: no LoRA."
+    )
     pretraining: Pretraining | None = None
     control: Literal["none", "random_twin", "sequence", "label"] = Field(
         "none", description="What this model controls for; 'sequence' for one-hot and k-mer counts."
@@ -76,7 +82,9 @@ class ModelSpec(Frozen):
         except ValueError:
             raise LayerError(f"layer {layer!r} is neither a number, 'mid' nor 'last'.") from None
         if not 0 <= number <= self.n_layers:
-            raise LayerError(f"{self.name} has layers 0 to {self.n_layers} (0: embeddings); {number} is none of them.")
+            raise LayerError(
+                f"{self.name} has layers 0 to {self.n_layers} (0: embeddings); {number} is none of them."
+            )
         return number
 
     def view(
@@ -155,6 +163,15 @@ class GenomicLM(Protocol):
 
 
 @runtime_checkable
+class DirectPooling(GenomicLM, Protocol):
+    """A model that pools without making hidden states first; extraction prefers this where it is there."""
+
+    def pooled(self, batch: Batch, layer: int, pooling: Pooling) -> Tensor | None:
+        """Return float32 [B, D], or None where this pooling needs the hidden states."""
+        ...
+
+
+@runtime_checkable
 class MaskedLM(GenomicLM, Protocol):
     """A model that predicts nucleotides at masked positions."""
 
@@ -167,6 +184,22 @@ class MaskedLM(GenomicLM, Protocol):
 
 
 @dataclass(frozen=True)
+class Untrained:
+    """How to build a model's random twin.
+
+    Attributes
+    ----------
+    recipe
+        Hex digits that stand for everything but the seed that decides the weights: shape and initialisation.
+    build
+        ``build(spec, seed, device)`` returns the twin, described by `spec`, in evaluation mode.
+    """
+
+    recipe: str
+    build: Callable[[ModelSpec, int, str], GenomicLM]
+
+
+@dataclass(frozen=True)
 class ModelEntry:
     """A model the registry knows: its description at once, its weights only when loaded.
 
@@ -176,10 +209,13 @@ class ModelEntry:
         The description.
     load
         ``load(device)`` returns the model in evaluation mode.
+    untrained
+        How its random twin is built; None where there are no weights to randomise.
     """
 
     spec: ModelSpec
     load: Callable[[str], GenomicLM]
+    untrained: Untrained | None = None
 
     @property
     def name(self) -> str:

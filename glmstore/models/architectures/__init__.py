@@ -1,0 +1,1 @@
+"""Networks in torch, imported only when a model is loaded."""

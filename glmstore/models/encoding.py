@@ -1,0 +1,81 @@
+"""One token per nucleotide: how sequences become padded batches, and how strands are turned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from glmstore.errors import EmptySequenceError, SequenceTooLongError
+from glmstore.models.base import Batch
+
+if TYPE_CHECKING:
+    from glmstore.models.base import ModelSpec
+
+LETTERS = "ACGTN"
+
+
+def letter_table(ids: Sequence[int]) -> np.ndarray:
+    """Return uint8 [256], from ASCII code to token id, for the ids of A, C, G, T and N in this order."""
+    table = np.zeros(256, dtype=np.uint8)
+    table[np.frombuffer(LETTERS.encode(), dtype=np.uint8)] = ids
+    return table
+
+
+def check_lengths(spec: ModelSpec, lengths: Sequence[int], records: Sequence[str] | None = None) -> None:
+    """Refuse sequences that are empty or longer than the model takes.
+
+    Raises
+    ------
+    EmptySequenceError, SequenceTooLongError
+        For the first such sequence; names its record.
+    """
+    for i, length in enumerate(lengths):
+        if length == 0:
+            raise EmptySequenceError(
+                _record(records, i), "the sequence is empty", "Remove it or supply its sequence"
+            )
+        if spec.max_nt is not None and length > spec.max_nt:
+            raise SequenceTooLongError(
+                _record(records, i),
+                f"{length} nt, and {spec.name} takes {spec.max_nt}",
+                "Cut the sequence into windows, or choose a model with a longer context (`glmstore models list`)",
+            )
+
+
+def _record(records: Sequence[str] | None, i: int) -> str:
+    return records[i] if records is not None else f"sequence {i}"
+
+
+def encode_characters(sequences: Sequence[str], table: np.ndarray, pad_id: int, spec: ModelSpec) -> Batch:
+    """Tokenise normalised sequences, one token a nucleotide, padded on the right.
+
+    Parameters
+    ----------
+    sequences
+        Over ``ACGTN``.
+    table
+        From :func:`letter_table`.
+    pad_id
+        Token id of padding.
+    spec
+        The model, for its limit.
+
+    Raises
+    ------
+    EmptySequenceError, SequenceTooLongError
+        Names the record by its place in `sequences`.
+    """
+    import torch
+
+    lengths = np.array([len(s) for s in sequences], dtype=np.int64)
+    check_lengths(spec, lengths.tolist())
+    width = int(lengths.max(initial=0))
+    keep = np.arange(width) < lengths[:, None]
+    ids = np.full(keep.shape, pad_id, dtype=np.int64)
+    ids[keep] = table[np.frombuffer("".join(sequences).encode("ascii"), dtype=np.uint8)]
+    start = np.where(keep, np.arange(width, dtype=np.int32), 0)
+    spans = np.stack([start, start + keep], axis=-1).astype(np.int32)
+    mask = torch.from_numpy(keep)
+    return Batch(torch.from_numpy(ids), mask, ~mask, torch.from_numpy(spans), torch.from_numpy(lengths))

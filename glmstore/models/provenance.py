@@ -1,0 +1,24 @@
+"""What is written beside every view."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from glmstore.views import Provenance
+
+if TYPE_CHECKING:
+    from glmstore.models.base import ModelSpec
+
+
+def provenance_of(spec: ModelSpec, precision: str) -> Provenance:
+    """Return the provenance of a view of this model computed at `precision`; loads no weights."""
+    return Provenance(
+        model_spec=spec.model_dump(mode="json"),
+        weights_sha256=spec.weights_sha256,
+        tokenizer_sha256=spec.tokenizer_sha256,
+        dim=spec.dim,
+        code_version=version("glmstore"),
+        precision=precision,
+        torch_version=version("torch") if spec.n_parameters else None,
+    )

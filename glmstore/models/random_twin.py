@@ -1,0 +1,50 @@
+"""Random twins: the same network, tokeniser and shapes with weights that have learnt nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from glmstore.errors import UnknownNameError, WeightsError
+from glmstore.models.base import DerivedModel, ModelEntry, Pretraining
+from glmstore.models.catalogue import get_model
+
+PREFIX = "rand_init"
+
+
+def build(argument: str) -> ModelEntry:
+    """Return the twin addressed by ``<model>:<seed>``.
+
+    Its revision follows from the network's shape, its initialisation and the seed, not from the trained weights.
+
+    Raises
+    ------
+    UnknownNameError
+        If the model is not known or the seed is not a whole number from 0 up.
+    WeightsError
+        If the model has no weights that could be drawn anew.
+    """
+    base_name, _, seed = argument.rpartition(":")
+    if not base_name or not (seed.isascii() and seed.isdigit()):
+        base = base_name or argument
+        raise UnknownNameError(
+            "model", f"{PREFIX}:{argument}", [f"{PREFIX}:{base}:0"], "The seed is a whole number from 0 up."
+        )
+    base_entry = get_model(base_name)
+    if base_entry.untrained is None:
+        raise WeightsError(f"{base_name} has no weights that could be drawn anew, so it has no random twin.")
+    number = int(seed)
+    spec = base_entry.spec.model_copy(
+        update={
+            "name": f"{PREFIX}:{base_name}:{number}",
+            "summary": f"{base_name} with random weights, seed {number}.",
+            "revision": f"{base_entry.untrained.recipe}-seed{number}",
+            "weights_sha256": None,
+            "pretraining": Pretraining(species=(), assembly=None, chromosomes=()),
+            "control": "random_twin",
+            "twin_of": base_name,
+        }
+    )
+    return ModelEntry(spec, partial(base_entry.untrained.build, spec, number), base_entry.untrained)
+
+
+RANDOM_TWIN = DerivedModel(PREFIX, f"{PREFIX}:<model>:<seed>", build)

@@ -1,0 +1,177 @@
+"""What a pretraining run is given and what it reports; no torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from glmstore.config import Frozen
+from glmstore.models.gpn_config import GPNConfig
+
+_NOT_RECIPE = {
+    "fasta",
+    "out_dir",
+    "checkpoint_minutes",
+    "keep_checkpoints",
+    "threads",
+    "eval_every",
+    "device",
+}
+
+
+class HoldOut(Frozen):
+    """Which stretches of the genome are never trained on.
+
+    Positions are cut into stretches of `region_nt`; of every `every` stretches in a row, number `offset` is held
+    out. A record crossing a border is cut there. Coordinates come from headers ``name:start-end`` (0-based
+    start); records without them are laid end to end in file order.
+    """
+
+    region_nt: int = Field(200_000, gt=0, description="Length of a stretch in nucleotides.")
+    every: int = Field(20, ge=2, description="One stretch in so many is held out.")
+    offset: int = Field(10, ge=0, description="Which of them, counted from 0.")
+
+    @model_validator(mode="after")
+    def _offset_in_cycle(self) -> HoldOut:
+        if self.offset >= self.every:
+            raise ValueError(f"offset must be below every ({self.every})")
+        return self
+
+
+class PretrainConfig(Frozen):
+    """One masked-language pretraining run of a GPN.
+
+    Exactly one budget is given: `steps` (reproducible bit for bit on one machine) or `minutes` of wall time, for
+    which the learning rate follows the elapsed share so that it always anneals to its end.
+    """
+
+    fasta: Path = Field(description="Corpus, FASTA, plain or gzip.")
+    out_dir: Path = Field(description="Folder for checkpoints; a run found there is resumed.")
+    architecture: GPNConfig = Field(
+        default_factory=lambda: GPNConfig(hidden_size=96, n_layers=10), description="Shape of the network."
+    )
+    holdout: HoldOut = Field(default_factory=HoldOut, description="Stretches kept for evaluation.")
+    steps: int | None = Field(None, gt=0, description="Budget in optimizer steps.")
+    minutes: float | None = Field(None, gt=0, description="Budget in minutes of wall time.")
+    batch_nt: int = Field(16_384, gt=0, description="Nucleotides a step.")
+    crop_lengths: tuple[int, ...] = Field(
+        (128, 160, 192, 224, 256), min_length=1, description="Crop lengths in nt; one is drawn a step."
+    )
+    mask_fraction: float = Field(0.15, gt=0, lt=1, description="Share of positions predicted.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak of warm-up and cosine decay.")
+    final_lr_fraction: float = Field(0.01, ge=0, le=1, description="Learning rate at the end over its peak.")
+    warmup_fraction: float = Field(0.02, ge=0, lt=1, description="Share of the budget spent warming up.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay, on matrices only.")
+    betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW moment decays.")
+    clip_norm: float = Field(1.0, gt=0, description="Gradient norm limit.")
+    seed: int = Field(0, ge=0, description="Seeds initialisation, crops and masks.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "bfloat16", description="Autocast type; weights stay float32."
+    )
+    device: str = Field("cpu", min_length=1, description="Torch device.")
+    threads: int | None = Field(None, gt=0, description="Torch CPU threads; None leaves them as they are.")
+    eval_every: int = Field(500, gt=0, description="Steps between points of the loss curve.")
+    eval_windows: int = Field(1024, gt=0, description="Held-out windows of a curve point; the end uses all.")
+    checkpoint_minutes: float = Field(
+        4.0, ge=0, description="Minutes between checkpoints; 0: after every step."
+    )
+    keep_checkpoints: int = Field(2, ge=1, description="Newest checkpoints that are kept.")
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> PretrainConfig:
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("give exactly one budget: steps or minutes")
+        if min(self.crop_lengths) < 32:
+            raise ValueError("crop_lengths must be at least 32 nt")
+        if self.batch_nt < max(self.crop_lengths):
+            raise ValueError("batch_nt must hold at least one crop of the greatest length")
+        return self
+
+    def recipe(self) -> dict[str, Any]:
+        """Return, as JSON data, every setting that changes the weights; paths and bookkeeping are left out."""
+        return self.model_dump(mode="json", exclude=_NOT_RECIPE)
+
+    def recipe_digest(self) -> str:
+        """Return sixteen hex digits that stand for the recipe."""
+        payload = json.dumps(self.recipe(), sort_keys=True).encode()
+        return hashlib.blake2b(payload, digest_size=8).hexdigest()
+
+
+class CorpusFacts(Frozen):
+    """What was trained on and what was held out."""
+
+    file: str = Field(description="File name, without its folder.")
+    sha256: str = Field(description="sha256 of the file as it lies on disk.")
+    records: int
+    train_nt: int
+    heldout_nt: int
+    heldout_regions: tuple[str, ...] = Field(
+        description="name:start-end, 0-based half-open, of each stretch."
+    )
+
+
+class CurvePoint(Frozen):
+    """One point of the loss curve."""
+
+    step: int
+    tokens: int
+    minutes: float
+    learning_rate: float
+    train_loss: float = Field(description="Mean masked cross-entropy since the last point, nats a base.")
+    heldout_nll: float = Field(
+        description="On `eval_windows` held-out windows, masked as in training, nats a base."
+    )
+
+
+class HeldOutScores(Frozen):
+    """Negative log-likelihood in nats a base on held-out stretches, every predictor at the same positions.
+
+    `masked15` hides `mask_fraction` of each window at once, as in training, so the model does not see some
+    neighbours the baselines do see; `separated` hides positions 16 nt apart, so both see (nearly) everything.
+    """
+
+    windows: int
+    window_nt: int
+    masked15_positions: int
+    masked15: dict[str, float] = Field(description="model, uniform, markov1..markov5, flank3")
+    separated_positions: int
+    separated: dict[str, float]
+    gain_over_flank3: float = Field(
+        description="flank3 minus model on `separated`; positive: the model is better."
+    )
+    gain_se: float = Field(description="Standard error of that gain, over windows.")
+
+    @property
+    def beats_flank3(self) -> bool:
+        """Whether the gain over the +-3 baseline is more than two standard errors above zero."""
+        return self.gain_over_flank3 > 2 * self.gain_se
+
+
+class StepReport(Frozen):
+    """What `on_step` is told after every optimizer step."""
+
+    step: int
+    progress: float = Field(description="Share of the budget used, 0 to 1.")
+    loss: float = Field(description="Masked cross-entropy of the step, nats a base.")
+    learning_rate: float
+    tokens: int = Field(description="Nucleotides seen so far.")
+    seconds: float = Field(description="Wall time used so far, over all resumes.")
+    heldout_nll: float | None = Field(
+        None, description="Set on the steps that add a point to the loss curve."
+    )
+
+
+class PretrainReport(Frozen):
+    """How a run ended, or where it stands in a checkpoint."""
+
+    step: int
+    tokens: int
+    seconds: float
+    checkpoint: Path
+    corpus: CorpusFacts
+    curve: tuple[CurvePoint, ...]
+    heldout: HeldOutScores
