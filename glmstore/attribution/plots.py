@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's palette keeps apart under all common colour-vision deficiencies.
 LETTER_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}
-BOX_COLOURS = {"background": "#BBBBBB", "letters scrambled": "#56B4E9", "site": "#D55E00"}
+BOX_COLOURS = {"shuffled background": "#BBBBBB", "site's letters scrambled": "#56B4E9", "site": "#D55E00"}
 _INK = "#333333"
 
 
@@ -94,7 +94,7 @@ def gia_boxes(results: Sequence[Importance], *, unit: str, title: str = "") -> F
     """Draw, for every set of sites, the predictions on the backgrounds, with the control, and with the sites.
 
     Boxes hold the middle half of the backgrounds with the median, whiskers the 5th to the 95th percentile.
-    The mean effect and its interval stand above each group.
+    The mean effect of the sites and its interval stand above each group.
     """
     from matplotlib.patches import Patch
 
@@ -126,7 +126,7 @@ def gia_boxes(results: Sequence[Importance], *, unit: str, title: str = "") -> F
             fontsize=8,
             color=_INK,
         )
-    axes.set_xticks(range(len(results)), [r.name.replace(" + ", "\n+ ") for r in results])
+    axes.set_xticks(range(len(results)), [r.name.replace(" + ", "\n") for r in results])
     axes.set_xlim(-0.5, len(results) - 0.5)
     axes.set_ylabel(unit)
     _tidy(axes)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from glmstore.errors import HeadError
+from glmstore.models.pooling import pool
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -56,9 +57,7 @@ class PooledHead(nn.Module):
 
     def forward(self, tokens: Tensor, batch: Batch) -> Tensor:
         """Return the standardised estimate or the logit, float32 [B], for token vectors [B, T, D]."""
-        real = (~batch.special_mask).unsqueeze(-1).to(torch.float32)
-        pooled = (tokens.float() * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
-        out: Tensor = self.layers(pooled)
+        out: Tensor = self.layers(pool(tokens, batch, "mean"))
         return out.squeeze(-1)
 
 

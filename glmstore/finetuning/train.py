@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from glmstore.errors import HeadError
+from glmstore.errors import HeadError, TrainingDivergedError
 from glmstore.finetuning.adapter import PooledHead, TunedModel, attach
+from glmstore.heads.neural.training import Precision, resolve_precision
 
 if TYPE_CHECKING:
     from glmstore.finetuning.settings import FineTuneSettings
@@ -51,11 +52,9 @@ class Trained(NamedTuple):
     best_epoch: int
 
 
-def _autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    if precision == "auto":
-        native = device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
-        precision = "bfloat16" if native else "float32"
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+def _autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    chosen = resolve_precision(precision, device)
+    return torch.autocast(device.type, torch.bfloat16) if chosen == "bfloat16" else nullcontext()
 
 
 def _loss(raw: Tensor, target: Tensor, kind: TrainedKind) -> Tensor:
@@ -132,6 +131,8 @@ def fine_tune(
     ------
     HeadError
         If the model cannot take an adapter or the items do not suit it.
+    TrainingDivergedError
+        If the loss on validation is not finite any more.
     LayerError, SequenceTooLongError
         If the model has no such layer, or a sequence is too long for it.
     """
@@ -162,7 +163,10 @@ def _train(
         taken = time.perf_counter() - began
         valid_loss = _valid_loss(tuned, valid)
         if not np.isfinite(valid_loss):
-            raise HeadError(f"the loss is {valid_loss} after epoch {number}; lower learning_rate.")
+            raise TrainingDivergedError(
+                f"training diverged in epoch {number}: the loss on validation is {valid_loss}. "
+                f"Use a learning rate below {settings.learning_rate:g}."
+            )
         if not history or valid_loss < min(e.valid_loss for e in history):
             best = {name: p.detach().clone() for name, p in parameters.items()}
             best_epoch = number

@@ -135,7 +135,10 @@ def embedding_scores(
 def _embedded(model: GenomicLM, sequences: list[str], layer: int | str | None) -> Iterator[Tokens]:
     from glmstore.extraction import embed
 
-    for chunk in embed(model, sequences, layer=layer, pooling="tokens", dtype="float32", precision="float32"):
+    number = model.spec.resolve_layer(layer)
+    for chunk in embed(
+        model, sequences, layer=number, pooling="tokens", dtype="float32", precision="float32"
+    ):
         yield chunk.indices, chunk.values, chunk.lengths
 
 

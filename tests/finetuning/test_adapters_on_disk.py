@@ -132,18 +132,18 @@ def test_an_adapter_of_an_unpinned_model_is_not_saved(toy_model: Make, tmp_path:
         save_finetuned(tuned, tmp_path / "one", ORIGIN)
 
 
-def test_an_adapter_is_a_model_of_its_own(saved: tuple[TunedModel, Path]) -> None:
+def test_an_adapter_is_a_model_of_its_own(saved: tuple[TunedModel, Path], toy_model: Make) -> None:
     tuned, folder = saved
     entry = get_model(f"lora:{folder}")
     manifest: Manifest = read_manifest(folder)
     assert entry.spec.revision == entry.spec.weights_sha256 == manifest.adapter_sha256
     assert (entry.spec.name, entry.spec.twin_of, entry.spec.default_layer) == (f"lora:{folder}", "toy", 2)
-    assert entry.spec.view().view_id != get_model("toy").spec.view().view_id
+    assert entry.spec.view().view_id != tuned.model.spec.view().view_id
     model = entry.load("cpu")
     batch = model.encode(SEQUENCES[:3])
     with torch.no_grad():
         adapted, expected = model.hidden_states(batch, 2), tuned.model.hidden_states(batch, 2)
-        plain = get_model("toy").load("cpu").hidden_states(batch, 2)
+        plain = toy_model().hidden_states(batch, 2)
     assert torch.equal(adapted, expected)
     assert not torch.allclose(adapted, plain, atol=1e-4)
     provenance = model.provenance("float32")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from glmstore.errors import HeadError, LayerError
+from glmstore.errors import HeadError, LayerError, TrainingDivergedError
 from glmstore.finetuning.adapter import PooledHead, attach, network_of
 from glmstore.finetuning.settings import FineTuneSettings
 from glmstore.finetuning.train import Labelled, fine_tune, first_by_key
@@ -174,3 +174,12 @@ def test_what_cannot_be_trained_is_refused(toy_model: Make) -> None:
     without.spec = without.spec.model_copy(update={"lora_targets": None})
     with pytest.raises(HeadError, match="no layers for LoRA"):
         run(without, TRAIN)
+
+
+def test_a_training_that_diverges_is_said_to(toy_model: Make) -> None:
+    huge = (
+        Labelled(TRAIN.sequences, TRAIN.labels),
+        SETTINGS.model_copy(update={"learning_rate": 1e30, "epochs": 1}),
+    )
+    with pytest.raises(TrainingDivergedError, match=r"epoch 1.*learning rate below 1e\+30"):
+        fine_tune(toy_model(), huge[0], VALID, "regression", huge[1], seed=0)
