@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from glmstore.cli import benchmarks, data, doctor, embed, features, models, results, search
 from glmstore.cli.console import to_stderr
+from glmstore.cli.options import help_text
 from glmstore.config import Settings
 from glmstore.errors import GlmstoreError
 
@@ -21,11 +22,10 @@ Embeddings of genomic language models: stored once, judged beside their controls
 
 [bold]Start here[/bold]
 
-\b
-  make demo                                      the whole job on real data, then its report
-  glmstore leaderboard                           what it found
-  glmstore embed my.fa --model gpn-mini          embeddings of your own sequences
-  glmstore get ACGTACGT --view gpn-mini --json   read them back
+  make demo                               the whole job on real data
+  glmstore leaderboard                    what it found
+  glmstore embed my.fa --model gpn-mini   embed your own sequences
+  glmstore get my.fa --view gpn-mini      read the embeddings back
 
 Every command takes [bold]--help[/bold]. Those that read or write a store take [bold]--store[/bold]; without
 it they use the one of GLMSTORE_STORE, else ./.glmstore/store, which is also the one `make demo` fills.
@@ -79,7 +79,7 @@ def main_app() -> typer.Typer:
     app = typer.Typer(
         name="glmstore",
         cls=ErrorLines,
-        help=HELP,
+        help=help_text(HELP),
         no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,

@@ -7,16 +7,17 @@ from typing import Annotated
 import typer
 
 from glmstore.cli.console import emit_json, print_table
-from glmstore.cli.options import Json, Store, store_uri
+from glmstore.cli.options import Json, Store, help_text, store_uri
+
+HELP = """Benchmarks: data, split, labels and metrics.
+
+  glmstore benchmarks list
+  glmstore benchmarks show sortseq_lac
+"""
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""Benchmarks: data, split, labels and metrics.
-
-\b
-  glmstore benchmarks list
-  glmstore benchmarks show sortseq_lac
-""",
+    help=help_text(HELP),
 )
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from glmstore.cli.console import emit_json, print_table, progress, to_stderr, to_stdout
-from glmstore.cli.options import Json
+from glmstore.cli.options import Json, help_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     from glmstore.benchmarks import Benchmark
     from glmstore.data.fetch import Fetcher
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="""Files behind the benchmarks: where they can be had, and whether they are intact.
+HELP = """Files behind the benchmarks: where they can be had, and whether they are intact.
 
 A file is looked for in the mirror (GLMSTORE_MIRROR), then in the cache (GLMSTORE_CACHE), then on the network.
 
-\b
   glmstore data list
   glmstore data pull sortseq_lac
   glmstore data check --json
-""",
+"""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help=help_text(HELP),
 )
 
 

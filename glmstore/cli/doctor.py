@@ -14,9 +14,16 @@ import typer
 from rich.text import Text
 
 from glmstore.cli.console import emit_json, print_table
-from glmstore.cli.options import Json, Store, store_uri
+from glmstore.cli.options import Json, Store, help_text, store_uri
 from glmstore.config import Settings
 
+HELP = """Check Python, packages, torch, the store, the mirror and the disk.
+
+Exits with 1 if something is broken.
+
+  glmstore doctor
+  glmstore doctor --json
+"""
 Verdict = Literal["ok", "note", "broken"]
 _STYLE = {"ok": "green", "note": "yellow", "broken": "bold red"}
 _OLDEST = (3, 11)
@@ -34,16 +41,11 @@ class Check(NamedTuple):
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("doctor")(doctor)
+    app.command("doctor", help=help_text(HELP))(doctor)
 
 
 def doctor(store: Store = None, json: Json = False) -> None:
-    r"""Check Python, packages, torch, the store, the mirror and the disk; exit with 1 if one is broken.
-
-    \b
-      glmstore doctor
-      glmstore doctor --json
-    """
+    """Check what the work rests on; HELP is what users read."""
     uri = store_uri(store)
     checks = [*_installation(), _torch(), _store(uri), *_data(), *_room(uri)]
     if json:

@@ -9,7 +9,7 @@ import typer
 
 from glmstore.cli.console import emit_json, progress, to_stdout
 from glmstore.cli.inputs import Records, read_records
-from glmstore.cli.options import Json, Store, store_uri
+from glmstore.cli.options import Json, Store, help_text, store_uri
 from glmstore.views import DType, Pooling, Strand
 
 if TYPE_CHECKING:
@@ -22,16 +22,15 @@ What the store already holds is not computed again. FILE is FASTA, a .csv or .ts
 sequence a line, gzipped or not. Sequences are upper-cased and U is read as T; a bad record stops the command
 before anything is written.
 
-\b
   glmstore embed promoters.fa --model gpn-mini
-  glmstore embed assay.csv --sequence oligo --model gpn-mini --layer 5 --pooling mean
+  glmstore embed assay.csv --sequence oligo --model gpn-mini --layer mid
   glmstore embed sortseq_lac --model rand_init:gpn-mini:0
 """
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("embed", help=HELP)(embed)
+    app.command("embed", help=help_text(HELP))(embed)
 
 
 def embed(

@@ -10,7 +10,7 @@ import typer
 
 from glmstore.cli.console import emit_json, print_table, to_stdout
 from glmstore.cli.inputs import Records, read_records
-from glmstore.cli.options import Json, Store, View, open_existing
+from glmstore.cli.options import Json, Store, View, help_text, open_existing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,10 +21,14 @@ GET_HELP = """Read features in the order asked: of a sequence, of a key, or of e
 
 Prints a short form, or everything with --json or --out. Refuses, naming the keys, if the view lacks any.
 
-\b
   glmstore get ACGTTGCAACGT --view gpn-mini/5/mean --json
   glmstore get promoters.fa --view gpn-mini/5/mean --out promoters.npy
   glmstore get promoters.fa --view gpn-mini/5/mean --out promoters.parquet
+"""
+VIEWS_HELP = """List the feature views of the store; --json adds the provenance of each.
+
+  glmstore views
+  glmstore views --json
 """
 _KEY = re.compile(r"(?=.*[0-9bdef])[0-9a-f]{32}")
 _SHOWN = 6
@@ -32,8 +36,8 @@ _SHOWN = 6
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
-    app.command("get", help=GET_HELP)(get)
-    app.command("views")(views)
+    app.command("get", help=help_text(GET_HELP))(get)
+    app.command("views", help=help_text(VIEWS_HELP))(views)
 
 
 def get(
@@ -104,7 +108,7 @@ def _write(out: Path, keys: list[str], features: Features) -> None:
 
     import numpy as np
 
-    from glmstore.report.record import write_atomically
+    from glmstore.report.atomic import write_atomically
 
     buffer = io.BytesIO()
     if out.suffix == ".npy":
@@ -124,12 +128,7 @@ def _frame(keys: list[str], features: Features) -> Any:
 
 
 def views(store: Store = None, json: Json = False) -> None:
-    r"""List the feature views of the store, with what they were computed from.
-
-    \b
-      glmstore views
-      glmstore views --json
-    """
+    """List views; VIEWS_HELP is what users read."""
     opened = open_existing(store)
     frame = opened.views()
     if json:

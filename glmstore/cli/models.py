@@ -7,16 +7,17 @@ from typing import Annotated
 import typer
 
 from glmstore.cli.console import emit_json, print_table, to_stdout
-from glmstore.cli.options import Json
+from glmstore.cli.options import Json, help_text
+
+HELP = """Models and controls that turn sequences into features.
+
+  glmstore models list
+  glmstore models show rand_init:gpn-mini:0 --json
+"""
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""Models and controls that turn sequences into features.
-
-\b
-  glmstore models list
-  glmstore models show rand_init:gpn-mini:0 --json
-""",
+    help=help_text(HELP),
 )
 
 

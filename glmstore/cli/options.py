@@ -31,6 +31,12 @@ View = Annotated[
 ]
 
 
+def help_text(text: str) -> str:
+    """Return help as Typer wants it: a line for each paragraph, indented lines (examples) as they are."""
+    blocks = [block.strip("\n") for block in text.strip("\n").split("\n\n")]
+    return "\n\n".join(b if b.startswith(" ") else " ".join(b.split("\n")) for b in blocks)
+
+
 def store_uri(given: str | None) -> str:
     """Return the URI asked for, or the default store's."""
     return given if given is not None else Settings().store

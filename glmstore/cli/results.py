@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from glmstore.cli.console import emit_json, stdout, to_stderr, to_stdout
-from glmstore.cli.options import Json, Store, open_existing, store_uri
+from glmstore.cli.options import Json, Store, help_text, open_existing, store_uri
 
 if TYPE_CHECKING:
     from glmstore.report.summary import SuiteSummary
@@ -20,23 +20,25 @@ LEADERBOARD_HELP = """Show every result beside its controls, with 95 % intervals
 A model's number never stands alone: a line under the table says which control is missing.
 Failed cells stay in.
 
-\b
   glmstore leaderboard
   glmstore leaderboard --benchmark sortseq_lac --all-metrics
   glmstore leaderboard --json > results.json
 """
+MIGRATE_HELP = """Bring a store that an older glmstore wrote up to this version's tables; safe to repeat.
+
+  glmstore migrate --store ./old-store
+"""
 REPORT_HELP = """Write the HTML report of everything the store holds: one file that needs no network.
 
-\b
   glmstore report --out report.html
 """
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
-    app.command("leaderboard", help=LEADERBOARD_HELP)(show_leaderboard)
-    app.command("report", help=REPORT_HELP)(report)
-    app.command("migrate")(migrate)
+    app.command("leaderboard", help=help_text(LEADERBOARD_HELP))(show_leaderboard)
+    app.command("report", help=help_text(REPORT_HELP))(report)
+    app.command("migrate", help=help_text(MIGRATE_HELP))(migrate)
 
 
 def show_leaderboard(
@@ -123,11 +125,7 @@ def _summary(store: FeatureStore) -> SuiteSummary:
 
 
 def migrate(store: Store = None) -> None:
-    r"""Bring a store that an older glmstore wrote up to this version's tables; safe to repeat.
-
-    \b
-      glmstore migrate --store ./old-store
-    """
+    """Migrate a store; MIGRATE_HELP is what users read."""
     from glmstore.errors import StoreNotFoundError
     from glmstore.store import FeatureStore
 

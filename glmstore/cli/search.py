@@ -8,7 +8,7 @@ import typer
 
 from glmstore.cli.console import emit_json, print_table
 from glmstore.cli.inputs import Records
-from glmstore.cli.options import Json, Store, View, open_existing
+from glmstore.cli.options import Json, Store, View, help_text, open_existing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,14 +19,13 @@ HELP = """Find the stored sequences nearest to a sequence by cosine distance in 
 
 A sequence that the view lacks is embedded with the view's model for the question; nothing is written.
 
-\b
   glmstore similar ACGTTGCAACGT --view gpn-mini/5/mean -k 5
 """
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("similar", help=HELP)(similar)
+    app.command("similar", help=help_text(HELP))(similar)
 
 
 def similar(

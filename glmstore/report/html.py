@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -10,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glmstore import __version__
+from glmstore.report.atomic import write_atomically
 from glmstore.report.leaderboard import COMPLETE, CONTROL, leaderboard
-from glmstore.report.record import write_atomically
 from glmstore.report.sections import (
-    adapters,
+    adapter_sections,
     benchmark_sections,
-    fact_text,
     provenance_rows,
     tuned_heads,
 )
@@ -59,9 +59,9 @@ def build_report(
 
 def render_report(store: FeatureStore, suite_summary: SuiteSummary, figures: Sequence[Figure] = ()) -> str:
     """Return the report as HTML; parameters as for `build_report`."""
-    board = leaderboard(store)
+    board, results = leaderboard(store), store.results()
     words = verdicts(board)
-    sections = benchmark_sections(store, board, words)
+    sections = sorted(benchmark_sections(store, board, words), key=lambda s: s.is_zero_shot)
     return _template().render(
         summary=suite_summary,
         started=_readable(suite_summary.started),
@@ -72,8 +72,8 @@ def render_report(store: FeatureStore, suite_summary: SuiteSummary, figures: Seq
         zero_shot=[s for s in sections if s.is_zero_shot],
         benchmarks=sections,
         failed=board.filter(board["status"] != "ok").to_dicts(),
-        tuned=tuned_heads(store.results()),
-        adapters=adapters(board),
+        tuned=tuned_heads(results),
+        adapters=adapter_sections(board, results),
         figures=[(f, data_uri(f.png)) for f in figures],
         provenance=provenance_rows(store),
         store_uri=store.uri,
@@ -111,6 +111,17 @@ def _readable(started: str) -> str:
         return started
 
 
+def minus(text: str) -> str:
+    """Return text with the hyphens before numbers as minus signs; names keep theirs.
+
+    Examples
+    --------
+    >>> minus("gpn-mini: -0.004 [-0.073, 0.063]")
+    'gpn-mini: −0.004 [−0.073, 0.063]'
+    """
+    return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
+
+
 def _delta(row: Mapping[str, Any], name: str) -> tuple[str, str]:
     """Return a difference as text and the class that colours it."""
     value, low, high = (row[f"delta_vs_{name}{suffix}"] for suffix in ("", "_low", "_high"))
@@ -129,11 +140,6 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"view": view_text, "fact": fact_text}
-    environment.globals |= {
-        "interval": interval_text,
-        "delta": _delta,
-        "COMPLETE": COMPLETE,
-        "CONTROL": CONTROL,
-    }
+    environment.filters |= {"view": view_text, "minus": minus}
+    environment.globals |= {"delta": _delta, "COMPLETE": COMPLETE, "CONTROL": CONTROL}
     return environment.get_template("report.html.j2")

@@ -97,7 +97,7 @@ def leaderboard(
     UnknownNameError
         If a filter names what the results do not hold.
     """
-    results = store.results()
+    results = store.results().with_columns(pl.col("value", "ci_low", "ci_high").fill_nan(None))
     for kind, name in (("benchmark", benchmark), ("metric", metric), ("model", model)):
         _refuse_unknown(results, kind, name)
     if benchmark is not None:
@@ -146,9 +146,9 @@ def _metric_ranks(
 
 
 def _belongs(line: Entry, model: str) -> bool:
-    twin = twin_family(line.base) or line.base
-    mine = model in {line.row["model"], line.base} or twin in {f"rand_init:{model}", model}
-    return mine or line.row["control"] in {"sequence", "label"}
+    name = line.row["model"]
+    names = {name, twin_family(name)}
+    return bool(names & {model, f"rand_init:{model}"}) or line.row["control"] in {"sequence", "label"}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from glmstore import __version__
 from glmstore.errors import StoreNotWritableError
-from glmstore.report.record import write_atomically
+from glmstore.report.atomic import write_atomically
 from glmstore.stats.bootstrap import Interval
 
 log = logging.getLogger(__name__)

@@ -78,33 +78,29 @@ class Entry:
         """What two lines must share to be compared: benchmark, split, head, protocol and metric."""
         return tuple(self.row[k] for k in ("benchmark", "split", "head", "protocol", "metric"))
 
-    @property
-    def base(self) -> str:
-        """The model behind the line: itself, or what an adapter was trained on."""
-        return str(details_of(self.row).get("base_model", self.row["model"]))
-
 
 def entries(rows: pl.DataFrame, *, expand_twins: bool = False) -> list[Entry]:
     """Turn result rows into leaderboard lines.
 
     Where one line was computed in several cells (with two seeds in a demo, with five later), the one with
-    most seeds stands; failed cells always stay.
+    most seeds stands, and among those the one written last; failed cells always stay.
 
     Parameters
     ----------
     rows
-        ResultRow columns.
+        ResultRow columns, oldest write first.
     expand_twins
         Keep each initialisation of a random twin on a line of its own.
     """
-    identity = ["model", "view", "benchmark", "split", "head", "protocol", "metric", "status"]
+    line = ["model", "view", "benchmark", "split", "head", "protocol", "metric"]
+    failed = rows.filter(pl.col("status") != "ok")
     best = (
-        rows.sort([*identity, "seeds", "cell_key"])
-        .filter(pl.col("seeds") == pl.col("seeds").max().over(identity))
-        .to_dicts()
+        rows.filter(pl.col("status") == "ok")
+        .sort("seeds", maintain_order=True)
+        .unique(line, keep="last", maintain_order=True)
     )
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in best:
+    for row in [*best.to_dicts(), *failed.to_dicts()]:
         groups[_group_key(row, expand_twins=expand_twins)].append(row)
     return [_merge(group, expand_twins=expand_twins) for group in groups.values()]
 
@@ -130,7 +126,8 @@ def _merge(group: list[dict[str, Any]], *, expand_twins: bool) -> Entry:
         "n": min(r["n"] for r in group),
     }
     if len(group) > 1:
-        merged |= {"value": fmean(r["value"] for r in group), "ci_low": None, "ci_high": None}
+        values = [r["value"] for r in group]
+        merged |= {"value": None if None in values else fmean(values), "ci_low": None, "ci_high": None}
     return Entry(merged, cells)
 
 
@@ -139,11 +136,11 @@ def random_twin(entry: Entry, lines: Iterable[Entry]) -> Entry | None:
 
     A failed twin is returned only where no twin finished.
     """
-    wanted = f"rand_init:{entry.base}"
+    wanted = f"rand_init:{entry.row['model']}"
     found = [
         other
         for other in lines
-        if (twin_family(other.base) or other.base) == wanted
+        if wanted in {other.row["model"], twin_family(other.row["model"])}
         and other.contest == entry.contest
         and view_tail(other.row["view"]) == view_tail(entry.row["view"])
     ]

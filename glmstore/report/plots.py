@@ -86,7 +86,7 @@ def _draw_groups(axes: Axes, groups: Sequence[tuple[str, Sequence[Mapping[str, A
     for tick, row in zip(axes.get_yticklabels(), (r for _, rows in groups for r in rows), strict=True):
         is_model = row["control"] == "none"
         tick.set_color(INK if is_model else MUTED)
-        tick.set_fontweight("semibold" if is_model else "normal")
+        tick.set_fontweight("bold" if is_model else "normal")
     return y - 1.6
 
 
@@ -120,7 +120,7 @@ def _draw_row(axes: Axes, y: float, row: Mapping[str, Any]) -> None:
         textcoords="offset points",
         va="center",
         color=INK if is_model else MUTED,
-        fontweight="semibold" if is_model else "normal",
+        fontweight="bold" if is_model else "normal",
         annotation_clip=False,
     )
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
-from uuid import uuid4
 
 from glmstore.config import Frozen
-from glmstore.errors import StoreNotWritableError
+from glmstore.report.atomic import write_atomically
 from glmstore.report.summary import Figure, SuiteSummary
 
 SUMMARY = "summary.json"
@@ -19,28 +17,6 @@ class _Words(Frozen):
 
     title: str
     caption: str
-
-
-def write_atomically(path: Path, content: bytes) -> Path:
-    """Write a file that is never seen half: to a neighbour first, then renamed over `path`.
-
-    Raises
-    ------
-    StoreNotWritableError
-        If the folder is read-only or full; nothing is left behind.
-    """
-    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StoreNotWritableError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    return path
 
 
 def save_figure(folder: Path, figure: Figure) -> Path:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from glmstore.benchmarks import BenchmarkSpec
     from glmstore.store import FeatureStore
 
+LORA = "lora"
 _TUNING = ("trials", "pruned", "valid_score", "chosen")
 
 
@@ -147,12 +148,48 @@ def tuned_heads(results: pl.DataFrame) -> list[Tuned]:
     return found
 
 
-def adapters(board: pl.DataFrame) -> list[Mapping[str, Any]]:
-    """Return the leaderboard rows that LoRA fine-tuning gave, models and twins, failures included."""
-    lora = pl.col("head").str.to_lowercase().str.starts_with("lora") | pl.col("model").str.starts_with(
-        "lora:"
-    )
-    return board.filter(lora).to_dicts()
+@dataclass(frozen=True)
+class AdapterSection:
+    """The LoRA rows of one benchmark and metric.
+
+    Attributes
+    ----------
+    benchmark, metric
+        What `rows` were scored on.
+    rows, failed
+        Leaderboard rows of models and twins.
+    adapters
+        (model, training items, adapter names) as the rows' details record them.
+    """
+
+    benchmark: str
+    metric: str
+    rows: tuple[Mapping[str, Any], ...]
+    failed: tuple[Mapping[str, Any], ...]
+    adapters: tuple[tuple[str, int | None, tuple[str, ...]], ...]
+
+
+def adapter_sections(board: pl.DataFrame, results: pl.DataFrame) -> list[AdapterSection]:
+    """Return what LoRA fine-tuning gave, one section a benchmark and metric, failures included."""
+    tuned = board.filter(pl.col("head") == LORA)
+    recorded = results.filter((pl.col("head") == LORA) & (pl.col("status") == "ok")).unique("cell_key")
+    sections = []
+    for (benchmark, metric), part in tuned.group_by("benchmark", "metric", maintain_order=True):
+        cells = recorded.filter(pl.col("benchmark") == benchmark).sort("model").to_dicts()
+        sections.append(
+            AdapterSection(
+                str(benchmark),
+                str(metric),
+                tuple(part.filter(pl.col("status") == "ok").to_dicts()),
+                tuple(part.filter(pl.col("status") != "ok").to_dicts()),
+                tuple(
+                    (row["model"], d.get("n_train"), tuple(d.get("adapters", ())))
+                    for row in cells
+                    if (d := details_of(row))
+                ),
+            )
+        )
+    return sections
 
 
 def provenance_rows(store: FeatureStore) -> list[dict[str, Any]]:

@@ -106,11 +106,10 @@ def _claims(row: Mapping[str, Any]) -> Iterator[tuple[str, Outcome, str]]:
         if value is None or low is None or high is None:
             continue
         side = outcome(low, high)
-        difference = f"Δ = {interval_text(value, low, high, signed=True)}"
         words = {
-            "above": f"beats {rival} ({difference})",
-            "below": f"does not beat {rival}: it is worse ({difference})",
-            "level": f"does not beat {rival}: the interval of the difference holds zero ({difference})",
+            "above": f"beats {rival} by {interval_text(value, low, high)}",
+            "below": f"falls short of {rival} by {interval_text(-value, -high, -low)}",
+            "level": f"does not beat {rival} (Δ {interval_text(value, low, high, signed=True)})",
         }
         yield rival, side, words[side]
 
@@ -120,17 +119,17 @@ def headlines(frame: pl.DataFrame) -> list[str]:
     rows = frame.filter((pl.col("control") == "none") & (pl.col("status") == "ok"))
     sentences = []
     for (model,), part in rows.group_by("model", maintain_order=True):
-        parts = []
-        for column, rival in _RIVALS.items():
-            held = part.drop_nulls([f"delta_vs_{column}_low", f"delta_vs_{column}_high"])
-            sides = Counter(
-                outcome(low, high)
-                for low, high in held.select(f"delta_vs_{column}_low", f"delta_vs_{column}_high").iter_rows()
-            )
-            if sides.total():
-                parts.append(
-                    f"against {rival}, {sides['above']} of {sides.total()} comparisons are clear wins, "
-                    f"{sides['below']} clear losses and {sides['level']} undecided"
-                )
-        sentences.append(f"{model}: {'; '.join(parts) or 'no control to compare with'}.")
+        parts = [text for column, rival in _RIVALS.items() if (text := _count(part, column, rival))]
+        sentences.append(f"{model} {' and '.join(parts) or 'has no control to be compared with'}.")
     return sentences
+
+
+def _count(rows: pl.DataFrame, column: str, rival: str) -> str:
+    bounds = rows.select(f"delta_vs_{column}_low", f"delta_vs_{column}_high").drop_nulls()
+    sides = Counter(outcome(low, high) for low, high in bounds.iter_rows())
+    if not sides.total():
+        return ""
+    return (
+        f"beats {rival} in {sides['above']} of {sides.total()} comparisons "
+        f"({sides['level']} undecided, {sides['below']} worse)"
+    )

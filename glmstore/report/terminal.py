@@ -77,12 +77,13 @@ def _tables(frame: pl.DataFrame, facts: Mapping[str, Mapping[str, Any]]) -> Iter
         failed = part.filter(pl.col("status") != "ok")
         finished = part.filter(pl.col("status") == "ok")
         metrics = finished["metric"].unique(maintain_order=True).to_list()
+        tables: list[RenderableType] = [] if metrics else [Text(str(benchmark), style="bold")]
         for metric in metrics:
             ceiling = noise_ceiling(facts.get(str(benchmark), {}), metric)
-            yield _table(str(benchmark), metric, finished.filter(pl.col("metric") == metric), ceiling)
-        if not metrics:
-            yield Text(str(benchmark), style="bold")
-        yield from _notes(finished, failed)
+            tables.append(
+                _table(str(benchmark), metric, finished.filter(pl.col("metric") == metric), ceiling)
+            )
+        yield Group(*tables, *_notes(finished, failed))
 
 
 def _table(benchmark: str, metric: str, rows: pl.DataFrame, ceiling: float | None) -> Table:
@@ -90,9 +91,13 @@ def _table(benchmark: str, metric: str, rows: pl.DataFrame, ceiling: float | Non
     title = Text.assemble((benchmark, "bold"), f"  {metric}, {first['split']} split, n = {first['n']:,}")
     if ceiling is not None:
         title.append(f", noise ceiling {ceiling:.3f}")
-    table = Table(title=title, title_justify="left", title_style="", header_style="dim", box=None)
-    for name in ("model", "head", "view", f"{metric} [95 % CI]", "Δ random twin", "Δ one-hot"):
+    table = Table(
+        title=title, title_justify="left", title_style="", header_style="dim", box=None, padding=(0, 1, 0, 0)
+    )
+    for name in ("model", "head", "view", f"{metric} [95 % CI]"):
         table.add_column(name, no_wrap=True)
+    for name in ("Δ random twin", "Δ one-hot"):
+        table.add_column(name)
     table.add_column("seeds", justify="right")
     for row in rows.iter_rows(named=True):
         table.add_row(*_cells(row), style="" if row["control"] == "none" else "dim")
@@ -118,7 +123,7 @@ def _cells(row: Mapping[str, Any]) -> list[RenderableType]:
     head = row["head"] if row["protocol"] == "glmstore" else f"{row['head']} ({row['protocol']})"
     mark = "†" if row["pretraining_overlap"] in {"possible", "yes"} else ""
     return [
-        Text(f"{row['model']}{mark}" if is_model else f"· {row['model']}", style="bold" if is_model else ""),
+        Text(f"▸ {row['model']}{mark}" if is_model else row["model"], style="bold" if is_model else ""),
         Text(head),
         Text(view_text(row["view"])),
         Text(interval_text(row["value"], row["ci_low"], row["ci_high"])),
@@ -137,8 +142,8 @@ def _footer(frame: pl.DataFrame) -> Iterator[Text]:
     seeds = sorted(set(frame.filter((pl.col("status") == "ok") & (pl.col("control") == "none"))["seeds"]))
     counts = " or ".join(map(str, seeds)) or "no"
     yield Text(
-        "Bold: models; ·: controls. [95 % CI]: bootstrap over test clusters and probe seeds. Δ: model minus "
-        "control under the same head, paired; green above zero, red below; not corrected for the number of "
+        "▸: models; others: controls. [95 % CI]: bootstrap over test clusters and probe seeds. Δ: model "
+        "minus control under the same head, paired; green above zero, red below; not corrected for the number of "
         f"comparisons. Models: mean over {counts} probe seed{'' if seeds == [1] else 's'}; random twins: "
         "over initialisations × probe seeds.",
         style="dim",
