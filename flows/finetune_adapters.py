@@ -32,5 +32,6 @@ def finetune_adapters(config: FinetuneAdaptersConfig) -> Tally:
         store,
         cells,
         lambda cell: finetune_adapter.submit(config.store, cell, config.settings),
+        stage="adapters",
         force=config.force,
     )

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, as_completed
 
 from glmstore.errors import GlmstoreError
 from glmstore.probing import failed_outcome
@@ -44,6 +44,7 @@ class WorkFailedError(GlmstoreError):
 def settle(
     submitted: Sequence[tuple[Job, PrefectFuture[Any]]],
     *,
+    stage: str,
     name: Callable[[Job], str],
     reused: int = 0,
     on_failure: Callable[[Job, BaseException], None] | None = None,
@@ -54,6 +55,8 @@ def settle(
     ----------
     submitted
         Jobs and their futures.
+    stage
+        What to call the whole in progress messages.
     name
         What to call a job in messages.
     reused
@@ -67,8 +70,11 @@ def settle(
         After all is done, if any piece failed.
     """
     failures: list[tuple[str, str]] = []
-    for job, future in submitted:
-        future.wait()
+    jobs = {future: job for job, future in submitted}
+    for number, future in enumerate(as_completed(list(jobs)), start=1):
+        job = jobs[future]
+        progress = {"stage": stage, "done": number, "of": len(jobs), "item": name(job)}
+        log.info("%s: %d of %d, %s", stage, number, len(jobs), name(job), extra=progress)
         if future.state.is_completed():
             continue
         error = future.state.result(raise_on_failure=False)
@@ -89,6 +95,7 @@ def compute_cells(
     cells: Sequence[Cell],
     submit: Callable[[Cell], PrefectFuture[Any]],
     *,
+    stage: str,
     force: bool = False,
 ) -> Tally:
     """Submit the cells that the store does not hold complete, wait, and store a failed row for each that fails.
@@ -99,9 +106,10 @@ def compute_cells(
         After all is done, if any cell failed.
     """
     todo = unfinished(store, cells, force=force)
-    log.info("%d cells asked, %d in the store, %d to compute", len(cells), len(cells) - len(todo), len(todo))
+    log.info("%s: %d cells asked, %d in the store", stage, len(cells), len(cells) - len(todo))
     return settle(
         [(cell, submit(cell)) for cell in todo],
+        stage=stage,
         name=lambda cell: f"{cell.head} on {cell.benchmark} with {cell.model}",
         reused=len(cells) - len(todo),
         on_failure=lambda cell, error: store.write_results(failed_outcome(cell, error).rows),

@@ -54,15 +54,10 @@ def resolve_view(request: ViewRequest) -> FeatureView:
 
 
 def token_requests(plan: ProbePlan, models: Sequence[ViewRequest]) -> list[ViewRequest]:
-    """Return the token-level views that the token heads of `plan` read."""
+    """Return the token-level views that the token heads of `plan` read, in the order of `models`."""
     if not plan.token_heads:
         return []
-    chosen = {m.model: m for m in models if plan.token_models is None or m.model in plan.token_models}
-    requests = []
-    for name, request in chosen.items():
-        if "tokens" in get_model(name).spec.poolings:
-            requests.append(request.model_copy(update={"pooling": "tokens"}))
-    return requests
+    return [m.model_copy(update={"pooling": "tokens"}) for m in models if m.model in plan.token_models]
 
 
 def feature_uses(suite: Suite) -> tuple[FeatureUse, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glmstore.benchmarks.registering import ensure_benchmark
+from glmstore.benchmarks.registering import ensure_benchmark, ensure_reachable
 from glmstore.data.fetch import Fetcher
 from glmstore.extraction import materialize
 from glmstore.planning import FeatureChunk
@@ -14,6 +14,12 @@ from tasks.policies import compute_task
 def register_benchmark(store: str, benchmark: str) -> str:
     """Fetch, read and register one benchmark; return its digest."""
     return ensure_benchmark(FeatureStore.open(store), benchmark, Fetcher())
+
+
+@compute_task("register {benchmarks}")
+def register_reachable(store: str, benchmarks: tuple[str, ...]) -> dict[str, str]:
+    """Register the benchmarks whose files can be had; return the others with the reason."""
+    return ensure_reachable(FeatureStore.open(store), benchmarks, Fetcher())
 
 
 @compute_task("embed {chunk.view.model} {chunk.view.pooling} {chunk.number}/{chunk.of}")

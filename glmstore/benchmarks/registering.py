@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from glmstore.benchmarks import BENCHMARKS
-from glmstore.errors import UnknownNameError
+from glmstore.errors import ChecksumError, FetchError, UnknownNameError
 
 if TYPE_CHECKING:
     from glmstore.data.fetch import Fetcher
@@ -38,3 +39,29 @@ def ensure_benchmark(store: FeatureStore, name: str, fetcher: Fetcher) -> str:
     data = benchmark.load(fetcher)
     log.info("%s: %d items registered", name, data.items.height)
     return store.register_benchmark(benchmark.spec, data)
+
+
+def ensure_reachable(store: FeatureStore, names: Iterable[str], fetcher: Fetcher) -> dict[str, str]:
+    """Register every benchmark whose files can be had; return the others, each with the reason.
+
+    Raises
+    ------
+    FetchError
+        If none can be had.
+    ChecksumError, TableError, LabelError, UnknownNameError
+        A file that is there but wrong is never merely left out.
+    """
+    left_out: dict[str, str] = {}
+    reached = 0
+    for name in names:
+        try:
+            ensure_benchmark(store, name, fetcher)
+            reached += 1
+        except ChecksumError:
+            raise
+        except FetchError as error:
+            log.warning("%s is left out: %s", name, error)
+            left_out[name] = str(error)
+    if left_out and not reached:
+        raise FetchError(f"none of the benchmarks can be had. {next(iter(left_out.values()))}")
+    return left_out

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field
 
 from glmstore.config import Frozen
 from glmstore.errors import UnknownNameError
+from glmstore.heads.base import TrainedKind
 from glmstore.views import DType, Pooling
+
+DEFAULT_MODELS = ("gpn-mini",)
+CAGI5 = ("cagi5_ldlr", "cagi5_sort1", "cagi5_f9", "cagi5_pklr")
+GUE_TF = tuple(f"gue_tf_{i}" for i in range(5))
 
 
 class ViewRequest(Frozen):
@@ -34,13 +39,13 @@ class ProbePlan(Frozen):
     """Which heads read which benchmark."""
 
     benchmark: str
-    heads: tuple[str, ...] = Field(description="Heads on pooled views (and on flattened one-hot).")
+    heads: tuple[str, ...] = Field(description="Heads on pooled views, and on flattened one-hot.")
     token_heads: tuple[str, ...] = Field((), description="Heads on token-level views.")
-    token_models: tuple[str, ...] | None = Field(None, description="Models given to token_heads; None: all but k-mers.")
-    tune: TunePlan | None = None
-    max_epochs: int | None = Field(None, description="Epoch limit of untuned torch heads; None: the protocol's.")
+    token_models: tuple[str, ...] = Field((), description="Models whose token-level views token_heads read.")
+    tune: TunePlan | None = Field(None, description="A head tuned alike for every model; None: none.")
+    max_epochs: int | None = Field(None, description="Epoch limit of token heads; None: the head's own.")
     hyperparameters: dict[str, float | int | str] = Field(
-        default_factory=dict, description="Overrides of the torch heads' defaults."
+        default_factory=dict, description="Overrides of the token heads' defaults."
     )
 
 
@@ -62,7 +67,7 @@ class VariantPlan(Frozen):
 
 
 class ExplainPlan(Frozen):
-    """Attribution and global importance analysis with the probe that one probe cell trained."""
+    """Attribution and global importance analysis of the one-hot CNN that the probes trained."""
 
     benchmark: str
     n_backgrounds: int = Field(300, ge=10, description="Dinucleotide-shuffled backgrounds.")
@@ -83,25 +88,20 @@ class Suite(Frozen):
     @property
     def benchmarks(self) -> tuple[str, ...]:
         """Every benchmark of the suite, each once, in order."""
-        names = [plan.benchmark for plan in self.probes]
-        names += [*self.variants.benchmarks] if self.variants else []
-        names += [p.benchmark for p in (self.finetune, self.explain) if p]
+        names = [plan.benchmark for plan in (*self.probes, self.finetune, self.explain) if plan]
+        names += self.variants.benchmarks if self.variants else ()
         return tuple(dict.fromkeys(names))
 
     def without(self, benchmarks: set[str]) -> Suite:
         """Return the suite less everything that needs one of `benchmarks`."""
-        variants = self.variants
-        if variants:
-            kept = tuple(b for b in variants.benchmarks if b not in benchmarks)
-            variants = variants.model_copy(update={"benchmarks": kept}) if kept else None
-        return self.model_copy(
-            update={
-                "probes": tuple(p for p in self.probes if p.benchmark not in benchmarks),
-                "finetune": self.finetune if self.finetune and self.finetune.benchmark not in benchmarks else None,
-                "explain": self.explain if self.explain and self.explain.benchmark not in benchmarks else None,
-                "variants": variants,
-            }
-        )
+        kept = tuple(b for b in self.variants.benchmarks if b not in benchmarks) if self.variants else ()
+        changes = {
+            "probes": tuple(p for p in self.probes if p.benchmark not in benchmarks),
+            "finetune": self.finetune if self.finetune and self.finetune.benchmark not in benchmarks else None,
+            "explain": self.explain if self.explain and self.explain.benchmark not in benchmarks else None,
+            "variants": self.variants.model_copy(update={"benchmarks": kept}) if self.variants and kept else None,
+        }
+        return self.model_copy(update=changes)
 
 
 def twins(model: str, n: int) -> tuple[str, ...]:
@@ -109,92 +109,111 @@ def twins(model: str, n: int) -> tuple[str, ...]:
     return tuple(f"rand_init:{model}:{seed}" for seed in range(n))
 
 
-def _panel(model: str, n_twins: int) -> tuple[ViewRequest, ...]:
-    controls = (*twins(model, n_twins), "kmer4")
-    return (
-        ViewRequest(model=model),
-        *(ViewRequest(model=name) for name in controls),
-        ViewRequest(model="onehot", pooling="tokens", dtype="uint8"),
+def panel(models: tuple[str, ...], n_twins: int, *, one_hot: bool = True) -> tuple[ViewRequest, ...]:
+    """Return the models with their control panel: random twins, k-mer frequencies, one-hot."""
+    tested = [name for model in models for name in (model, *twins(model, n_twins))]
+    requests = [ViewRequest(model=name) for name in (*tested, "kmer4")]
+    if one_hot:
+        requests.append(ViewRequest(model="onehot", pooling="tokens", dtype="uint8"))
+    return tuple(requests)
+
+
+def _published(name: str, summary: str, models: tuple[str, ...], n_seeds: int, gue: bool) -> Suite:
+    small_cnn: dict[str, float | int | str] = {"width": 0.5, "learning_rate": 1e-3}
+    with_one_twin = tuple(name for model in models for name in (model, *twins(model, 1)))
+    sortseq = ProbePlan(
+        benchmark="sortseq_lac",
+        heads=("ridge",),
+        token_heads=("cnn",),
+        token_models=("onehot",),
+        tune=TunePlan(),
+        max_epochs=6,
+        hyperparameters=small_cnn,
     )
-
-
-_CAGI5 = ("cagi5_ldlr", "cagi5_sort1", "cagi5_f9", "cagi5_pklr")
-_GLM = "gpn-mini"
-_TUNE = TunePlan()
-_SMALL_CNN = {"width": 0.5, "learning_rate": 1e-3}
-
-
-def _suite(name: str, summary: str, *, n_twins: int, seeds: tuple[int, ...], gue: bool) -> Suite:
-    token_models = (_GLM, f"rand_init:{_GLM}:0", "onehot")
+    lentimpra = sortseq.model_copy(
+        update={
+            "benchmark": "lentimpra_hepg2_inoue2017",
+            "token_models": (*with_one_twin, "onehot"),
+            "max_epochs": 15,
+        }
+    )
     return Suite(
         name=name,
         summary=summary,
-        models=_panel(_GLM, n_twins),
-        probes=(
-            ProbePlan(
-                benchmark="sortseq_lac",
-                heads=("ridge",),
-                token_heads=("cnn",),
-                token_models=("onehot",),
-                tune=_TUNE,
-                max_epochs=6,
-                hyperparameters=_SMALL_CNN,
-            ),
-            ProbePlan(
-                benchmark="lentimpra_hepg2_inoue2017",
-                heads=("ridge",),
-                token_heads=("cnn",),
-                token_models=token_models,
-                tune=_TUNE,
-                max_epochs=15,
-                hyperparameters=_SMALL_CNN,
-            ),
-            *(ProbePlan(benchmark=f"gue_tf_{i}", heads=("logistic",)) for i in range(5) if gue),
-        ),
-        finetune=FineTunePlan(
-            benchmark="sortseq_lac", models=(_GLM, f"rand_init:{_GLM}:0"), epochs=2, max_train=6000
-        ),
-        variants=VariantPlan(benchmarks=_CAGI5, models=(_GLM, *twins(_GLM, n_twins))),
+        models=panel(models, n_seeds),
+        probes=(sortseq, lentimpra, *(ProbePlan(benchmark=b, heads=("logistic",)) for b in GUE_TF if gue)),
+        finetune=FineTunePlan(benchmark="sortseq_lac", models=with_one_twin, epochs=2, max_train=6000),
+        variants=VariantPlan(benchmarks=CAGI5, models=tuple(r for m in models for r in (m, *twins(m, n_seeds)))),
         explain=ExplainPlan(benchmark="sortseq_lac"),
-        seeds=seeds,
+        seeds=tuple(range(n_seeds)),
     )
 
 
-SUITES: dict[str, Suite] = {
-    s.name: s
-    for s in (
-        _suite(
-            "demo",
-            "Sort-seq whole, lentiMPRA HepG2 and CAGI5, with few seeds: minutes on two cores.",
-            n_twins=2,
-            seeds=(0, 1),
-            gue=False,
-        ),
-        _suite(
-            "full",
-            "The demo with the five GUE transcription-factor sets, five twins and five seeds.",
-            n_twins=5,
-            seeds=(0, 1, 2, 3, 4),
-            gue=True,
-        ),
-    )
-}
+def _demo(models: tuple[str, ...]) -> Suite:
+    summary = "Sort-seq whole, lentiMPRA HepG2 and CAGI5, with few seeds: minutes on two cores."
+    return _published("demo", summary, models, n_seeds=2, gue=False)
 
 
-def get_suite(name: str) -> Suite:
-    """Return the suite called `name`.
+def _full(models: tuple[str, ...]) -> Suite:
+    summary = "The demo with the five GUE transcription-factor sets, five random twins and five seeds."
+    return _published("full", summary, models, n_seeds=5, gue=True)
+
+
+SUITES: dict[str, Callable[[tuple[str, ...]], Suite]] = {"demo": _demo, "full": _full}
+
+
+def get_suite(name: str, models: tuple[str, ...] = DEFAULT_MODELS) -> Suite:
+    """Return the suite called `name`, with `models` under test.
 
     Raises
     ------
     UnknownNameError
         If there is none; suggests the nearest.
     """
-    try:
-        return SUITES[name]
-    except KeyError:
-        raise UnknownNameError("suite", name, SUITES) from None
+    if name not in SUITES:
+        raise UnknownNameError("suite", name, SUITES, "A file of your own is run as `glmstore run FILE.csv`.")
+    return SUITES[name](models)
 
 
-def every_suite() -> Iterator[Suite]:
-    """Iterate over the suites that ship with glmstore."""
-    return iter(SUITES.values())
+def single_benchmark_suite(
+    benchmark: str,
+    kind: TrainedKind,
+    *,
+    models: tuple[str, ...] = DEFAULT_MODELS,
+    n_seeds: int = 3,
+    one_hot: bool = True,
+) -> Suite:
+    """Return a suite over one benchmark: the linear head and the tuned MLP, with every control.
+
+    Parameters
+    ----------
+    benchmark
+        Its name in the store or the registry.
+    kind
+        Decides the linear head: ridge or logistic.
+    models
+        Models under test.
+    n_seeds
+        Probe seeds, and random twins of each model.
+    one_hot
+        Whether one-hot is among the controls; only equal lengths can be flattened.
+    """
+    linear = "ridge" if kind == "regression" else "logistic"
+    return Suite(
+        name=benchmark,
+        summary=f"{benchmark} with {linear} and a tuned MLP",
+        models=panel(models, n_seeds, one_hot=one_hot),
+        probes=(ProbePlan(benchmark=benchmark, heads=(linear,), tune=TunePlan()),),
+        seeds=tuple(range(n_seeds)),
+    )
+
+
+def zero_shot_suite(benchmark: str, *, models: tuple[str, ...] = DEFAULT_MODELS, n_twins: int = 3) -> Suite:
+    """Return a suite that scores the variants of one benchmark with the models and their random twins."""
+    scored = tuple(name for model in models for name in (model, *twins(model, n_twins)))
+    return Suite(
+        name=benchmark,
+        summary=f"zero-shot scores on {benchmark}",
+        models=panel(models, n_twins),
+        variants=VariantPlan(benchmarks=(benchmark,), models=scored),
+    )

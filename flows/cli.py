@@ -1,0 +1,85 @@
+"""The `glmstore` command: the library's commands, and those that start flows."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glmstore.cli import main_app, run_cli
+from glmstore.cli.options import Json, Store, help_text, store_uri
+
+if TYPE_CHECKING:
+    from glmstore.benchmarks.suites import Suite
+
+RUN_HELP = """Run a suite, a benchmark, or a table of your own: embed, train, judge beside controls, report.
+
+What the store holds already is not computed again.
+
+  glmstore run demo
+  glmstore run full --model gpn-mini
+  glmstore run sortseq_lac --seeds 5
+  glmstore run my.csv --sequence seq --label activity
+"""
+
+
+def run(
+    target: Annotated[str, typer.Argument(metavar="SUITE|BENCHMARK|FILE", help="demo, full, a benchmark, or a CSV/TSV.")],
+    sequence: Annotated[str, typer.Option(help="Column of sequences, for a table.")] = "sequence",
+    label: Annotated[str, typer.Option(help="Column of labels, for a table.")] = "label",
+    split: Annotated[
+        str, typer.Option(help="For a table: a column of train/valid/test, 'hash' (80/10/10) or 'homology'.")
+    ] = "hash",
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Model under test; may be repeated.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Probe seeds and random twins, for a benchmark or table.")] = 3,
+    force: Annotated[bool, typer.Option("--force", help="Compute again what the store holds.")] = False,
+    store: Store = None,
+    json: Json = False,
+) -> None:
+    """Run; RUN_HELP is what users read."""
+    from glmstore.cli.suites import resolve_suite, show_outcome
+
+    uri = store_uri(store)
+    suite = resolve_suite(
+        target, uri, models=tuple(model or ()), sequence=sequence, label=label, split=split, seeds=seeds
+    )
+    failed = _start(suite, uri, force=force)
+    show_outcome(uri, suite, json=json)
+    if failed:
+        raise failed
+
+
+def _start(suite: Suite, uri: str, *, force: bool) -> Exception | None:
+    _prepare_prefect()
+    from flows.outcomes import WorkFailedError
+    from flows.run_suite import RunSuiteConfig, run_suite
+    from glmstore.cli.suites import shown_progress
+
+    try:
+        with shown_progress():
+            run_suite(RunSuiteConfig(store=uri, suite=suite, force=force))
+    except WorkFailedError as error:
+        return error
+    return None
+
+
+def _prepare_prefect() -> None:
+    """Send no telemetry, show the library's log lines in the Prefect UI, keep Prefect's own off the terminal."""
+    defaults = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "glmstore",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    app = main_app()
+    app.command("run", help=help_text(RUN_HELP))(run)
+    sys.exit(run_cli(app))

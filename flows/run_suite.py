@@ -1,0 +1,105 @@
+"""One suite from end to end: fill the store, let every reader read it, write the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import State, flow
+from pydantic import Field, field_validator
+
+from flows.build_features import BuildFeaturesConfig, build_features
+from flows.explain import ExplainConfig, explain
+from flows.finetune_adapters import FinetuneAdaptersConfig, finetune_adapters
+from flows.outcomes import WorkFailedError
+from flows.score_variants import ScoreVariantsConfig, score_variants
+from flows.settings import FlowConfig, thread_pool
+from flows.train_probes import TrainProbesConfig, train_probes
+from glmstore.benchmarks.suites import Suite, get_suite
+from glmstore.finetuning import FineTuneSettings
+from glmstore.planning import feature_uses
+from glmstore.report.summary import SuiteSummary, suite_notes
+from glmstore.stages import Tally
+from tasks.features import register_reachable
+from tasks.reporting import publish_report
+
+Stage = Callable[[], State[Any]]
+
+
+class RunSuiteConfig(FlowConfig):
+    """Which suite is run on which store."""
+
+    suite: Suite = Field(description="A suite by name, or written out.")
+
+    @field_validator("suite", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return get_suite(value) if isinstance(value, str) else value
+
+
+@flow(name="run-suite", flow_run_name="{config.suite.name} suite", task_runner=thread_pool())
+def run_suite(config: RunSuiteConfig) -> SuiteSummary:
+    """Run every stage, however the others end, and report; then fail if anything failed."""
+    started, clock = datetime.now(UTC), time.monotonic()
+    left_out = register_reachable(config.store, config.suite.benchmarks)
+    suite = config.suite.without(set(left_out))
+    tally, failures = add_up(stage() for stage in stages(suite, config))
+    summary = SuiteSummary(
+        name=suite.name,
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - clock, 1),
+        computed_cells=tally.computed,
+        reused_cells=tally.reused,
+        failed_cells=tally.failed,
+        left_out=tuple(left_out.items()),
+        notes=suite_notes(suite),
+        seeds=suite.seeds,
+    )
+    publish_report(config.store, summary)
+    if failures:
+        raise WorkFailedError(failures, tally)
+    return summary
+
+
+def stages(suite: Suite, config: RunSuiteConfig) -> Iterator[Stage]:
+    """Yield the suite's stages in order, each as a call that runs its flow and returns how it ended."""
+    shared = {"store": config.store, "force": config.force}
+    if suite.probes:
+        build = BuildFeaturesConfig(**shared, uses=feature_uses(suite))
+        probe = TrainProbesConfig(**shared, probes=suite.probes, models=suite.models, seeds=suite.seeds)
+        yield lambda: build_features(build, return_state=True)
+        yield lambda: train_probes(probe, return_state=True)
+    if plan := suite.finetune:
+        settings = FineTuneSettings(epochs=plan.epochs, max_train=plan.max_train, seeds=suite.seeds[:1])
+        tune = FinetuneAdaptersConfig(
+            **shared, benchmark=plan.benchmark, models=plan.models, settings=settings
+        )
+        yield lambda: finetune_adapters(tune, return_state=True)
+    if suite.variants:
+        score = ScoreVariantsConfig(**shared, plan=suite.variants)
+        yield lambda: score_variants(score, return_state=True)
+    if suite.explain:
+        look = ExplainConfig(**shared, plan=suite.explain, probes=suite.probes, models=suite.models, seeds=suite.seeds)
+        yield lambda: explain(look, return_state=True)
+
+
+def add_up(ended: Iterator[State[Any]]) -> tuple[Tally, list[tuple[str, str]]]:
+    """Sum what the stages did and collect what failed in them.
+
+    Raises
+    ------
+    Exception
+        Whatever a stage raised that was not the failure of single pieces: then nothing can be said of the rest.
+    """
+    total, failures = Tally(), []
+    for state in ended:
+        outcome = state.result(raise_on_failure=False)
+        if isinstance(outcome, WorkFailedError):
+            failures += outcome.failures
+            outcome = outcome.tally
+        elif isinstance(outcome, BaseException):
+            raise outcome
+        total = total.plus(outcome)
+    return total, failures

@@ -1,0 +1,175 @@
+"""What `glmstore run` is given, shows while it works, and says at its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glmstore.cli.console import emit_json, stdout, to_stderr
+from glmstore.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from glmstore.benchmarks.base import BenchmarkSpec
+    from glmstore.benchmarks.suites import Suite
+    from glmstore.report.summary import SuiteSummary
+    from glmstore.store import FeatureStore
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+
+
+def resolve_suite(
+    target: str, uri: str, *, models: tuple[str, ...], sequence: str, label: str, split: str, seeds: int
+) -> Suite:
+    """Return the suite that `target` stands for; a table is read and registered in the store.
+
+    Parameters
+    ----------
+    target
+        A suite, a benchmark of the registry or the store, or a path to a table.
+    uri
+        The store.
+    models
+        Models under test; empty for the suite's own.
+    sequence, label, split
+        How a table is read.
+    seeds
+        Probe seeds and random twins where the target is no suite.
+
+    Raises
+    ------
+    UnknownNameError
+        If nothing is called so; suggests the nearest.
+    TableError, LabelError, SequenceError
+        If the table cannot be used; nothing is written.
+    """
+    from glmstore.benchmarks import BENCHMARKS
+    from glmstore.benchmarks.suites import DEFAULT_MODELS, SUITES, get_suite
+    from glmstore.benchmarks.table import benchmark_from_table
+    from glmstore.data.fetch import Fetcher
+    from glmstore.models import get_model
+    from glmstore.store import FeatureStore
+
+    tested = models or DEFAULT_MODELS
+    for name in tested:
+        get_model(name)
+    if target in SUITES:
+        return get_suite(target, tested)
+    if target in BENCHMARKS:
+        return _suite_of(BENCHMARKS[target].spec, tested, seeds)
+    if target.endswith(TABLE_SUFFIXES) or Path(target).exists():
+        benchmark = benchmark_from_table(Path(target), sequence=sequence, label=label, split=split)
+        data = benchmark.load(Fetcher())
+        FeatureStore.open(uri).register_benchmark(benchmark.spec, data)
+        return _suite_of(benchmark.spec, tested, seeds)
+    stored = _stored_specs(uri)
+    if target in stored:
+        return _suite_of(stored[target], tested, seeds)
+    known = {*SUITES, *BENCHMARKS.names(), *stored}
+    raise UnknownNameError("suite, benchmark or file", target, known)
+
+
+def _stored_specs(uri: str) -> dict[str, BenchmarkSpec]:
+    from glmstore.errors import StoreNotFoundError
+    from glmstore.store import FeatureStore
+
+    try:
+        store = FeatureStore.open(uri, create=False)
+    except StoreNotFoundError:
+        return {}
+    return {name: store.benchmark_spec(name) for name in store.benchmarks()["name"].to_list()}
+
+
+def _suite_of(spec: BenchmarkSpec, models: tuple[str, ...], seeds: int) -> Suite:
+    from glmstore.benchmarks.suites import single_benchmark_suite, zero_shot_suite
+
+    if spec.label_kind == "variant_effect":
+        return zero_shot_suite(spec.name, models=models, n_twins=seeds)
+    equal_lengths = spec.sequence_length is not None
+    return single_benchmark_suite(
+        spec.name, spec.label_kind, models=models, n_seeds=seeds, one_hot=equal_lengths
+    )
+
+
+def show_outcome(uri: str, suite: Suite, *, json: bool) -> None:
+    """Print the leaderboard of the suite's benchmarks, what was done and left out, and where the report lies."""
+    from glmstore.report.leaderboard import leaderboard
+    from glmstore.report.record import load_summary
+    from glmstore.report.terminal import print_leaderboard
+    from glmstore.store import FeatureStore
+    from glmstore.workspace import Workspace
+
+    store, beside = FeatureStore.open(uri, create=False), Workspace.of(uri)
+    summary = load_summary(beside.root)
+    board = leaderboard(store)
+    board = board.filter(board["benchmark"].is_in(list(suite.benchmarks)))
+    if json:
+        done = summary.model_dump(mode="json") if summary else None
+        emit_json({"summary": done, "report": str(beside.report), "leaderboard": board.to_dicts()})
+        return
+    print_leaderboard(board, _facts(store, suite), stdout())
+    if summary:
+        for line in closing_lines(summary, beside.report):
+            to_stderr(line)
+
+
+def _facts(store: FeatureStore, suite: Suite) -> dict[str, dict[str, float | int | str]]:
+    stored = set(store.benchmarks()["name"].to_list())
+    return {name: dict(store.benchmark_facts(name)) for name in suite.benchmarks if name in stored}
+
+
+def closing_lines(summary: SuiteSummary, report: Path) -> list[str]:
+    """Return what a run says last."""
+    work = f"{summary.computed_cells} pieces of work computed, {summary.reused_cells} found in the store"
+    if not summary.computed_cells and not summary.failed_cells:
+        work = f"nothing computed: all {summary.reused_cells} pieces of work were in the store"
+    failed = f", {summary.failed_cells} failed" if summary.failed_cells else ""
+    lines = [f"left out: {what}: {why}" for what, why in summary.left_out]
+    return [*lines, f"{summary.name}: {work}{failed}, in {summary.seconds:.0f} s", f"report: {report}"]
+
+
+@contextmanager
+def shown_progress() -> Iterator[None]:
+    """Show the library's log on stderr while a flow runs: bars for counted work, lines for the rest."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    log = logging.getLogger("glmstore")
+    before, kept = log.level, log.handlers[:]
+    with Progress(*columns, TextColumn("[dim]{task.fields[item]}"), console=console) as progress:
+        log.handlers = [_ProgressHandler(progress)]
+        log.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            log.handlers = kept
+            log.setLevel(before)
+
+
+class _ProgressHandler(logging.Handler):
+    """Turns records that carry `stage`, `done`, `of` and `item` into bars, and every other into a line."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.INFO)
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        fields = vars(record)
+        if "stage" in fields:
+            self._advance(fields["stage"], fields["done"], fields["of"], fields["item"])
+            return
+        note, style = ("note: ", "yellow") if record.levelno >= logging.WARNING else ("", "dim")
+        self._progress.console.print(f"{note}{record.getMessage()}", style=style, markup=False)
+
+    def _advance(self, stage: str, done: int, of: int, item: str) -> None:
+        if stage not in self._bars:
+            self._bars[stage] = self._progress.add_task(stage, item=item)
+        self._progress.update(self._bars[stage], completed=done, total=of, item=item)

@@ -1,0 +1,21 @@
+"""Publish what a run found."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from glmstore.report.publish import publish
+from glmstore.report.summary import SuiteSummary
+from glmstore.store import FeatureStore
+
+
+@task(cache_policy=NO_CACHE)
+def publish_report(store: str, summary: SuiteSummary) -> str:
+    """Write the report beside the store and its leaderboard as an artifact; return the report's path."""
+    published = publish(FeatureStore.open(store), summary)
+    create_markdown_artifact(
+        published.markdown, key=f"leaderboard-{summary.name}".lower(), description=f"Report: {published.path}"
+    )
+    return str(published.path)
