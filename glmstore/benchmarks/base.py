@@ -33,7 +33,9 @@ class BenchmarkSpec(Frozen):
 
     name: str
     title: str
-    family: str = Field(description="Task family: 'MPRA regression', 'TF binding', 'zero-shot variant effect', …")
+    family: str = Field(
+        description="Task family: 'MPRA regression', 'TF binding', 'zero-shot variant effect', …"
+    )
     label_kind: LabelKind
     label: str = Field(description="What the label measures, with its unit.")
     metrics: tuple[str, ...] = Field(description="Names in glmstore.metrics; the first is the one ranked by.")
@@ -42,7 +44,8 @@ class BenchmarkSpec(Frozen):
     organism: str
     assembly: str | None = Field(None, description="Assembly of the coordinates, None where there are none.")
     chromosomes: tuple[str, ...] | None = Field(
-        None, description="Chromosomes the test items lie on; None where unknown. For the pretraining-overlap flag."
+        None,
+        description="Chromosomes of the test items, None where unknown; for the pretraining-overlap flag.",
     )
     sources: tuple[Source, ...]
     citation: str
@@ -57,10 +60,10 @@ class BenchmarkData:
     ----------
     items
         polars frame, one row an item: ``item_id`` str (unique), ``sequence`` str (normalised), ``label`` f64
-        (finite; 0/1 for binary), ``split`` str (train, valid or test), ``cluster`` str (rows of one cluster are
-        resampled together: a locus, an element, or the sequence key itself).
+        (finite; 0/1 for binary), ``split`` str (train, valid or test), ``cluster`` str (rows of one cluster
+        are resampled together: a locus, an element, or the sequence key itself).
     facts
-        Measured facts for the report: ``noise_ceiling_pearson_r``, ``duplicates_merged``, ``rows_left_out``, …
+        Measured facts for the report: ``noise_ceiling_pearson_r``, ``duplicates_merged``, ``left_out_…``
     """
 
     items: pl.DataFrame

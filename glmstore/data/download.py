@@ -88,7 +88,7 @@ def _transfer(client: httpx.Client, url: str, part: Path, progress: Progress) ->
         length = response.headers.get("Content-Length")
         total = done + int(length) if length is not None else None
         with part.open("ab" if resumes else "wb") as file:
-            # No chunk size: every byte that came before a connection breaks is written and need not come again.
+            # No chunk size: every byte that came before a connection broke is written, and kept.
             for chunk in response.iter_raw():
                 file.write(chunk)
                 done += len(chunk)
