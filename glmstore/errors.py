@@ -130,6 +130,29 @@ class ViewConflictError(StoreError, ValueError):
     """A view already stored under the same identity but with other provenance or dimensions."""
 
 
+class SequenceKeyError(StoreError, LookupError):
+    """A key that is malformed, or that names no sequence of the store; carries the key."""
+
+    def __init__(self, key: str, problem: str, cure: str) -> None:
+        self.key = key
+        super().__init__(f"{problem}. {cure}.")
+
+
+class ConflictingFeaturesError(StoreError, ValueError):
+    """One key with two different embeddings in a single write; nothing of it is stored."""
+
+    def __init__(self, view: str, key: str) -> None:
+        self.view, self.key = view, key
+        super().__init__(
+            f"key {key} stands twice in one write to view {view}, with different numbers; nothing was written. "
+            f"A sequence has one embedding under a view: drop one of the two."
+        )
+
+
+class ReadOnlySnapshotError(StoreError):
+    """A write to a store that was opened at a snapshot."""
+
+
 class LayerError(GlmstoreError, ValueError):
     """A layer the model does not have."""
 
@@ -156,3 +179,7 @@ class ScorerError(GlmstoreError, ValueError):
 
 class IntervalError(GlmstoreError, ValueError):
     """Genomic coordinates that cannot be read, or that lie outside their chromosome."""
+
+
+class TrainingDivergedError(HeadError):
+    """A training whose loss is not finite any more."""

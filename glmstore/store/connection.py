@@ -1,0 +1,248 @@
+"""One place that talks to LanceDB: open, create, list and drop tables at a URI, and name what went wrong."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import pyarrow as pa
+
+from glmstore.errors import (
+    ReadOnlySnapshotError,
+    StoreNotFoundError,
+    StoreNotWritableError,
+    StoreVersionError,
+)
+from glmstore.store.schema import check_table_name
+from glmstore.store.table import PinnedTable
+
+MEMORY = "memory://"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_NOT_WRITABLE = {1: "not permitted", 13: "permission denied", 27: "the file-size limit is reached"} | {
+    28: "no space is left",
+    30: "the file system is read-only",
+    122: "the disk quota is used up",
+}
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_INDEXED_ROWS = 40_000_000
+"""Rows whose key indexes are kept in memory, over all tables of a connection; 40 bytes each."""
+
+
+def normalise_uri(uri: str | Path) -> str:
+    """Return the URI under which LanceDB is opened: local places as absolute paths, others as they are."""
+    text = str(uri)
+    if text.startswith("file://"):
+        text = text.removeprefix("file://")
+    return text if _SCHEME.match(text) else str(Path(text).expanduser().absolute())
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the directory of a normalised URI, None where it is no local one."""
+    return None if _SCHEME.match(uri) else Path(uri)
+
+
+@contextmanager
+def writing(uri: str) -> Iterator[None]:
+    """Turn the operating system's refusals into :class:`StoreNotWritableError`.
+
+    A Lance commit is one manifest file put in place at the end, so a write that fails here left nothing that
+    a reader could see.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        match = _OS_ERROR.search(str(error))
+        code = int(match.group(1)) if match else getattr(error, "errno", None)
+        if isinstance(error, StoreNotWritableError) or code not in _NOT_WRITABLE:
+            raise
+        raise StoreNotWritableError(
+            f"the store at {uri} cannot be written: {_NOT_WRITABLE[code]} (os error {code}). Nothing partial "
+            f"was stored and it can still be read. Free space, raise the limit or choose another place, and "
+            f"run it again."
+        ) from error
+
+
+class Connection:
+    """The tables at one URI, at their latest versions or pinned to those of a snapshot.
+
+    Parameters
+    ----------
+    uri
+        Normalised URI.
+    database
+        The open LanceDB connection.
+    pinned
+        Table name -> version to read, for a snapshot; None reads the latest.
+    snapshot
+        Name of that snapshot, for messages.
+
+    Attributes
+    ----------
+    refusal
+        Raised by everything that touches a table, while the store has another layout than this glmstore.
+    """
+
+    def __init__(
+        self, uri: str, database: Any, pinned: Mapping[str, int] | None = None, snapshot: str = ""
+    ) -> None:
+        self.uri = uri
+        self.snapshot = snapshot
+        self.refusal: StoreVersionError | None = None
+        self._database = database
+        self._pinned = pinned
+        self._handles: dict[str, Any] = {}
+        self._read: OrderedDict[str, PinnedTable] = OrderedDict()
+
+    @classmethod
+    def open(cls, uri: str | Path, *, create: bool) -> Connection:
+        """Connect to `uri`; with `create` the local directory is made if need be.
+
+        Raises
+        ------
+        StoreNotFoundError
+            If nothing lies at a local `uri` and `create` is false.
+        StoreNotWritableError
+            If the directory cannot be made.
+        """
+        place = normalise_uri(uri)
+        directory = local_path(place)
+        if directory is not None and not create and not directory.is_dir():
+            raise StoreNotFoundError(
+                f"no store lies at {place}. Check --store, or create it with `glmstore run`."
+            )
+        with writing(place):
+            return cls(place, lancedb.connect(place, read_consistency_interval=timedelta(0)))
+
+    def at(self, versions: Mapping[str, int], snapshot: str) -> Connection:
+        """Return a read-only connection to the same tables at these versions."""
+        return Connection(self.uri, self._database, versions, snapshot)
+
+    def whatever_layout(self) -> Connection:
+        """Return a connection to the same tables that refuses no layout; for migrations and checks."""
+        return Connection(self.uri, self._database, self._pinned, self.snapshot)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the tables live in this process only."""
+        return self.uri.startswith(MEMORY)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Return the names of the tables that begin with `prefix`, sorted."""
+        self._check_layout()
+        if self._pinned is not None:
+            return sorted(name for name in self._pinned if name.startswith(prefix))
+        found: list[str] = []
+        token: str | None = None
+        while True:
+            page = self._database.list_tables(page_token=token, limit=1000)
+            found += page.tables
+            token = page.page_token
+            if not token:
+                return sorted(name for name in found if name.startswith(prefix))
+
+    def handle(self, name: str) -> Any | None:
+        """Return the LanceDB table called `name`, None if there is none."""
+        self._check_layout()
+        if name not in self._handles:
+            version = None
+            if self._pinned is not None:
+                if name not in self._pinned:
+                    return None
+                version = self._pinned[name]
+            try:
+                self._handles[name] = self._database.open_table(check_table_name(name), version=version)
+            except ValueError as error:
+                if "was not found" not in str(error):
+                    raise
+                return None
+        return self._handles[name]
+
+    def read(self, name: str) -> PinnedTable | None:
+        """Return the table fixed at the version that is current now, None if there is no such table.
+
+        The same object comes back while the version stands, so what it has cached is used again.
+        """
+        handle = self.handle(name)
+        if handle is None:
+            return None
+        known = self._read.get(name)
+        if known is None or known.version != handle.version:
+            known = PinnedTable.of(self._database, handle, durable=not self.in_memory)
+            self._read[name] = known
+            self._forget_indexes()
+        self._read.move_to_end(name)
+        return known
+
+    def write(self, name: str, schema: pa.Schema, storage: Mapping[str, str] | None = None) -> Any:
+        """Return the LanceDB table called `name` for writing, created empty where there is none.
+
+        Raises
+        ------
+        ReadOnlySnapshotError
+            If this connection is pinned to a snapshot.
+        StoreNotWritableError
+            If the table cannot be created.
+        """
+        self.require_writable()
+        return self.handle(name) or self._create(name, schema, None, storage)
+
+    def create(self, name: str, data: pa.Table) -> Any:
+        """Create `name` holding `data` in one commit, or return the table that is there already."""
+        self.require_writable()
+        return self.handle(name) or self._create(name, data.schema, data, None)
+
+    def _create(
+        self, name: str, schema: pa.Schema, data: pa.Table | None, storage: Mapping[str, str] | None
+    ) -> Any:
+        options = dict(storage) if storage else None
+        with writing(self.uri):
+            try:
+                made = self._database.create_table(
+                    check_table_name(name), data, schema=schema, storage_options=options
+                )
+            except (RuntimeError, ValueError) as error:  # another process was first
+                if "already exists" not in str(error):
+                    raise
+                made = self._database.open_table(name)
+        self._handles[name] = made
+        return made
+
+    def drop(self, name: str) -> None:
+        """Remove a table and its files, if it is there."""
+        self.require_writable()
+        self._handles.pop(name, None)
+        self._read.pop(name, None)
+        with writing(self.uri), suppress(FileNotFoundError):
+            self._database.drop_table(check_table_name(name), ignore_missing=True)
+
+    def require_writable(self) -> None:
+        """Refuse if this connection is pinned.
+
+        Raises
+        ------
+        ReadOnlySnapshotError
+            Naming the snapshot.
+        """
+        if self._pinned is not None:
+            raise ReadOnlySnapshotError(
+                f"this store is open at snapshot {self.snapshot!r}, which never changes. "
+                f"Write through FeatureStore.open({self.uri!r}) instead."
+            )
+
+    def _check_layout(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+    def _forget_indexes(self) -> None:
+        """Let go of the key indexes used longest ago, once all together they pass the limit."""
+        total = 0
+        for table in reversed(self._read.values()):
+            total += table.indexed_rows
+            if total > _INDEXED_ROWS:
+                table.forget_keys()

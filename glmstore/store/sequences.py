@@ -1,0 +1,121 @@
+"""The entity of the store: sequences, keyed by what they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from glmstore.errors import AlphabetError, EmptySequenceError, SequenceKeyError
+from glmstore.sequences.normalise import ALPHABET, seq_keys
+from glmstore.store.connection import Connection, writing
+from glmstore.store.keys import key_words
+from glmstore.store.schema import KEY, SCHEMAS, SEQUENCES
+
+_OUTSIDE = re.compile(f"[^{ALPHABET}]")
+_ROWS_PER_COMMIT = 200_000
+
+
+class SequenceTable:
+    """The `sequences` table: each sequence once, whatever number of benchmarks hold it.
+
+    Parameters
+    ----------
+    connection
+        The store's tables.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, sequences: Sequence[str]) -> list[str]:
+        """Store the sequences that are new and return the key of every one, in order.
+
+        Raises
+        ------
+        EmptySequenceError, AlphabetError
+            If one is not normalised; nothing is stored.
+        """
+        _check_normalised(sequences)
+        keys = seq_keys(sequences)
+        content = dict(zip(keys, sequences, strict=True))
+        table = self._connection.read(SEQUENCES)
+        if table is not None and content:
+            stored = table.keys.locate(key_words(list(content))) >= 0
+            content = {k: s for (k, s), old in zip(content.items(), stored, strict=True) if not old}
+        if content:
+            self._insert(content)
+        return keys
+
+    def _insert(self, content: dict[str, str]) -> None:
+        table = self._connection.write(SEQUENCES, SCHEMAS[SEQUENCES])
+        keys, sequences = list(content), list(content.values())
+        for start in range(0, len(keys), _ROWS_PER_COMMIT):
+            part = slice(start, start + _ROWS_PER_COMMIT)
+            lengths = pa.array(list(map(len, sequences[part])), pa.int32())
+            rows = pa.table([keys[part], sequences[part], lengths], schema=SCHEMAS[SEQUENCES])
+            with writing(self._connection.uri):
+                table.merge_insert(KEY).when_not_matched_insert_all().execute(rows)
+
+    def require(self, keys: Sequence[str]) -> None:
+        """Refuse keys that stand for no stored sequence.
+
+        Raises
+        ------
+        SequenceKeyError
+            If a key is malformed or unknown; names the first.
+        """
+        missing = np.flatnonzero(self._locate(keys) < 0)
+        if missing.size:
+            key = keys[int(missing[0])]
+            others = f", nor do {missing.size - 1} others" if missing.size > 1 else ""
+            raise SequenceKeyError(
+                key, f"key {key} names no sequence of this store{others}", "Call add_sequences first"
+            )
+
+    def _locate(self, keys: Sequence[str]) -> np.ndarray:
+        words = key_words(keys)
+        table = self._connection.read(SEQUENCES)
+        return np.full(len(keys), -1) if table is None else table.keys.locate(words)
+
+    def frame(self, keys: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return ``seq_key``, ``sequence``, ``length`` [nt], in the order asked with repeats, or all rows.
+
+        Raises
+        ------
+        SequenceKeyError
+            If a key is malformed or unknown.
+        """
+        columns = [KEY, "sequence", "length"]
+        table = self._connection.read(SEQUENCES)
+        if table is None:
+            if keys:
+                self.require(keys)
+            return pl.DataFrame(schema={KEY: pl.String, "sequence": pl.String, "length": pl.Int32})
+        if keys is None:
+            return table.frame(columns)
+        self.require(keys)
+        unique, inverse = np.unique(table.keys.locate(key_words(keys)), return_inverse=True)
+        if len(unique) > table.rows // 8:
+            return table.frame(columns)[unique[inverse]]
+        return pl.DataFrame(pl.from_arrow(table.take(unique, columns)))[inverse]
+
+
+def _check_normalised(sequences: Sequence[str]) -> None:
+    joined = "".join(sequences)
+    if all(sequences) and not _OUTSIDE.search(joined):
+        return
+    for i, sequence in enumerate(sequences):
+        record = f"sequence {i} (0-based)"
+        if not sequence:
+            raise EmptySequenceError(record, "the sequence is empty", "Leave it out")
+        outside = _OUTSIDE.search(sequence)
+        if outside:
+            raise AlphabetError(
+                record,
+                f"letter {outside.group()!r} at position {outside.start()} (0-based) is none of {ALPHABET}",
+                "Pass it through glmstore.sequences.normalise first",
+            )
