@@ -47,7 +47,7 @@ def add_to(app: typer.Typer) -> None:
 def doctor(store: Store = None, json: Json = False) -> None:
     """Check what the work rests on; HELP is what users read."""
     uri = store_uri(store)
-    checks = [*_installation(), _torch(), _store(uri), *_data(), *_room(uri)]
+    checks = [*_installation(), _torch(), *_store(uri), *_data(), *_room(uri)]
     if json:
         emit_json([check._asdict() for check in checks])
     else:
@@ -113,17 +113,24 @@ def _cpu_has_bf16() -> bool:
     return flags.exists() and "avx512_bf16" in flags.read_text()
 
 
-def _store(uri: str) -> Check:
+def _store(uri: str) -> Iterator[Check]:
     from glmstore.errors import GlmstoreError, StoreNotFoundError
     from glmstore.store import FeatureStore
 
     try:
         found = FeatureStore.open(uri, create=False).check()
     except StoreNotFoundError:
-        return Check("store", "note", f"none at {uri} yet; `make demo` or `glmstore embed` makes one")
+        yield Check("store", "note", f"none at {uri} yet; `make demo` or `glmstore embed` makes one")
+        return
     except GlmstoreError as error:
-        return Check("store", "broken", str(error))
-    return Check("store", "ok", f"{uri}: {found}")
+        yield Check("store", "broken", str(error))
+        return
+    if found.ok:
+        rows = sum(found.tables["rows"])
+        whole = f"{found.uri}, layout {found.schema_version}, {len(found.tables)} tables, {rows:,} rows"
+        yield Check("store", "ok", whole)
+    yield from (Check("store", "broken", problem) for problem in found.problems)
+    yield from (Check("store", "note", note) for note in found.notes)
 
 
 def _data() -> Iterator[Check]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from glmstore.cli.console import emit_json, progress, to_stdout
-from glmstore.cli.inputs import Records, read_records
+from glmstore.cli.inputs import Ambiguous, checked, read_sequences
 from glmstore.cli.options import Json, Store, help_text, store_uri
 from glmstore.views import DType, Pooling, Strand
 
@@ -53,12 +53,10 @@ def embed(
         ),
     ] = None,
     ambiguous: Annotated[
-        Literal["refuse", "N"],
+        Ambiguous,
         typer.Option("--ambiguous", help="R, Y and their like: refuse them, or read N."),
     ] = "refuse",
-    force: Annotated[
-        bool, typer.Option("--force", help="Compute again what the store already holds.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Drop the view, and compute it anew.")] = False,
     store: Store = None,
     json: Json = False,
 ) -> None:
@@ -96,7 +94,7 @@ def embed(
 
 
 def _gather(
-    source: str, uri: str, column: str | None, ambiguous: str, spec: ModelSpec
+    source: str, uri: str, column: str | None, ambiguous: Ambiguous, spec: ModelSpec
 ) -> tuple[list[str], FeatureStore]:
     """Return the normalised sequences and the store, which is made only once they are known good."""
     from glmstore.benchmarks import BENCHMARKS
@@ -104,7 +102,7 @@ def _gather(
 
     path = Path(source)
     if path.is_file():
-        sequences = read_records(path, column).normalised(ambiguous=ambiguous, max_nt=spec.max_nt).sequences
+        sequences = read_sequences(path, column=column, ambiguous=ambiguous, model=spec)
 
         from glmstore.store import FeatureStore
 
@@ -139,5 +137,5 @@ def _benchmark_sequences(name: str, uri: str, spec: ModelSpec) -> tuple[list[str
     with progress(f"fetching {name}", "bytes") as advance:
         ensure_benchmark(store, name, Fetcher(progress=lambda _, got, total: advance(got, total or got)))
     items = store.benchmark_items(name)
-    records = Records([f"item {i} of {name}" for i in items["item_id"]], items["sequence"].to_list())
-    return records.normalised(max_nt=spec.max_nt).sequences, store
+    names = [f"{name} item {item}" for item in items["item_id"]]
+    return checked(items["sequence"].to_list(), names, model=spec), store

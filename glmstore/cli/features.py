@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from glmstore.cli.console import emit_json, print_table, to_stdout
-from glmstore.cli.inputs import Records, read_records
+from glmstore.cli.inputs import checked, read_sequences
 from glmstore.cli.options import Json, Store, View, help_text, open_existing
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ VIEWS_HELP = """List the feature views of the store; --json adds the provenance 
 """
 _KEY = re.compile(r"(?=.*[0-9bdef])[0-9a-f]{32}")
 _SHOWN = 6
+GIVEN = "the sequence given"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -83,10 +84,10 @@ def _keys(source: str, column: str | None) -> list[str]:
 
     path = Path(source)
     if path.is_file():
-        return seq_keys(read_records(path, column).normalised().sequences)
+        return seq_keys(read_sequences(path, column=column))
     if _KEY.fullmatch(source):
         return [source]
-    return seq_keys(Records(["the sequence given"], [source]).normalised().sequences)
+    return seq_keys(checked([source], [GIVEN]))
 
 
 def _each(features: Features) -> list[np.ndarray]:

@@ -126,11 +126,7 @@ def _summary(store: FeatureStore) -> SuiteSummary:
 
 def migrate(store: Store = None) -> None:
     """Migrate a store; MIGRATE_HELP is what users read."""
-    from glmstore.errors import StoreNotFoundError
-    from glmstore.store import FeatureStore
-
-    uri = store_uri(store)
-    if not uri:
-        raise StoreNotFoundError("name the store to migrate with --store.")
-    FeatureStore.open(uri, create=False).migrate()
-    to_stdout(f"{uri} is at the version this glmstore writes.")
+    found = open_existing(store).migrate()
+    held = open_existing(store).check().schema_version
+    words = f"was at layout {held} already" if found == held else f"went from layout {found} to {held}"
+    to_stdout(f"{store_uri(store)} {words}.")

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glmstore.cli.console import emit_json, print_table
-from glmstore.cli.inputs import Records
+from glmstore.cli.features import GIVEN
+from glmstore.cli.inputs import checked
 from glmstore.cli.options import Json, Store, View, help_text, open_existing
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from glmstore.extraction.hardware import Precision
     from glmstore.store import FeatureStore
+    from glmstore.views import FeatureView
 
 HELP = """Find the stored sequences nearest to a sequence by cosine distance in one view.
 
@@ -36,9 +39,9 @@ def similar(
     json: Json = False,
 ) -> None:
     """Find neighbours; HELP is what users read."""
-    records = Records(["the sequence given"], [sequence]).normalised()
+    (clean,) = checked([sequence], [GIVEN])
     opened = open_existing(store)
-    found = opened.similar(view, _vector(opened, view, records), k)
+    found = opened.similar(view, _vector(opened, view, clean), k)
     if json:
         emit_json(found.to_dicts())
         return
@@ -46,26 +49,43 @@ def similar(
     print_table(("distance", "key", "sequence"), rows)
 
 
-def _vector(store: FeatureStore, view_name: str, records: Records) -> np.ndarray:
-    """Return float [D] for the one sequence in `records`: stored, or computed as the view was."""
-    from glmstore.errors import PoolingError
-    from glmstore.sequences.normalise import seq_keys
+def _vector(store: FeatureStore, view_name: str, sequence: str) -> np.ndarray:
+    """Return the sequence's vector [D]: stored, or computed as the view was and kept nowhere."""
+    import numpy as np
+
+    from glmstore.errors import PoolingError, ViewConflictError
+    from glmstore.sequences.normalise import seq_key
 
     view = store.view(view_name)
     if view.is_token_level:
         raise PoolingError(f"{view.name} is token-level; neighbours are searched among pooled views.")
-    keys = seq_keys(records.sequences)
-    if not store.missing(view, keys):
-        return store.read(view, keys).values[0]
+    key = seq_key(sequence)
+    if not store.missing(view, [key]):
+        return np.asarray(store.read(view, [key]).values[0])
 
-    from glmstore.config import Settings
     from glmstore.extraction import embed
+    from glmstore.extraction.hardware import resolve_device
     from glmstore.models.catalogue import get_model
 
     entry = get_model(view.model)
-    (query,) = records.normalised(max_nt=entry.spec.max_nt).sequences
-    model = entry.load(Settings().device)
+    checked([sequence], [GIVEN], model=entry.spec)
+    if (entry.spec.revision or entry.spec.name) != view.revision:
+        raise ViewConflictError(
+            f"{view.name} was computed with other weights than {view.model} has now, so a query embedded "
+            f"today cannot be set against it. Fill a new view, or ask with a sequence the view holds."
+        )
     (chunk,) = embed(
-        model, [query], layer=view.layer, pooling=view.pooling, strand=view.strand, dtype=view.dtype
+        entry.load(resolve_device()),
+        [sequence],
+        layer=view.layer,
+        pooling=view.pooling,
+        strand=view.strand,
+        dtype=view.dtype,
+        precision=_precision(store, view),
     )
-    return chunk.values[0]
+    return np.asarray(chunk.values[0])
+
+
+def _precision(store: FeatureStore, view: FeatureView) -> Precision:
+    """Return the precision the view was computed in, so that the query's numbers mean the same."""
+    return "bfloat16" if store.provenance(view).precision == "bfloat16" else "float32"

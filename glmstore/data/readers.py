@@ -116,7 +116,7 @@ def read_table(path: str | Path, *, separator: str | None = None) -> Table:
         with another number of fields than the header (names the line).
     """
     path = Path(path)
-    with _text(path) as file:
+    with open_text(path) as file:
         reader = csv.reader(file, delimiter=separator or _separator(path), strict=True)
         rows, lines = [], []
         try:
@@ -153,7 +153,7 @@ def iter_fasta(path: str | Path) -> Iterator[tuple[str, str]]:
     path = Path(path)
     name: str | None = None
     parts: list[str] = []
-    with _text(path) as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             line = line.strip()
             if line.startswith(">"):
@@ -232,8 +232,14 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 
 @contextmanager
-def _text(path: Path) -> Iterator[TextIO]:
-    """Open a text file, decompressing it where its first bytes say so; failures name the file."""
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a UTF-8 text file, decompressing it where its first bytes say so.
+
+    Raises
+    ------
+    TableError
+        If it is absent, damaged or no text; names the file.
+    """
     if not path.is_file():
         raise TableError(f"{path}: there is no such file.")
     try:

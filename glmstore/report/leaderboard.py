@@ -135,7 +135,7 @@ def _metric_ranks(
     store: FeatureStore, results: pl.DataFrame, kinds: Mapping[str, str]
 ) -> dict[tuple[str, str], int]:
     """Return the place of each metric in its benchmark's list; unregistered benchmarks have none."""
-    ranks = {}
+    ranks: dict[tuple[str, str], int] = {}
     for name in results["benchmark"].unique():
         if name in kinds:
             metrics = store.benchmark_spec(name).metrics

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, MUTED, FAINT, MODEL, CEILING = "#1c2127", "#8a939e", "#e3e7eb", "#0b6e99", "#b5651d"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
     "svg.fonttype": "path",

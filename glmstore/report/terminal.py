@@ -143,8 +143,8 @@ def _footer(frame: pl.DataFrame) -> Iterator[Text]:
     counts = " or ".join(map(str, seeds)) or "no"
     yield Text(
         "▸: models; others: controls. [95 % CI]: bootstrap over test clusters and probe seeds. Δ: model "
-        "minus control under the same head, paired; green above zero, red below; not corrected for the number of "
-        f"comparisons. Models: mean over {counts} probe seed{'' if seeds == [1] else 's'}; random twins: "
+        "minus control under the same head, paired; green above zero, red below; not corrected for the "
+        f"number of comparisons. Models: mean over {counts} probe seed{'' if seeds == [1] else 's'}; random twins: "
         "over initialisations × probe seeds.",
         style="dim",
     )
