@@ -38,7 +38,8 @@ def to_nucleotide(hidden: Tensor, batch: Batch) -> Tensor:
     if not bool((covered == batch.lengths).all()):
         i = int((covered != batch.lengths).nonzero()[0])
         raise ShapeError(
-            f"sequence {i}: its tokens span {int(covered[i])} of {int(batch.lengths[i])} nt. The model's encode() is wrong."
+            f"sequence {i}: its tokens span {int(covered[i])} of {int(batch.lengths[i])} nt. "
+            "The model's encode() is wrong."
         )
     longest = int(batch.lengths.max())
     aligned = hidden.new_zeros(hidden.shape[0], longest, hidden.shape[2])

@@ -40,7 +40,7 @@ def check_lengths(spec: ModelSpec, lengths: Sequence[int], records: Sequence[str
             raise SequenceTooLongError(
                 _record(records, i),
                 f"{length} nt, and {spec.name} takes {spec.max_nt}",
-                "Cut the sequence into windows, or choose a model with a longer context (`glmstore models list`)",
+                "Cut it into windows, or choose a model with a longer context (`glmstore models list`)",
             )
 
 

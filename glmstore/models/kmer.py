@@ -31,11 +31,11 @@ class Kmer:
         self.spec, self.k = spec, k
 
     def encode(self, sequences: Sequence[str]) -> Batch:
-        """Tokenise normalised sequences, one token a nucleotide; raises EmptySequenceError for an empty one."""
+        """Tokenise normalised sequences, one token a nucleotide; EmptySequenceError for an empty one."""
         return encode_characters(sequences, _TABLE, _PAD_ID, self.spec)
 
     def codes(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the base-4 code, int64 [B, T], of the k-mer starting at each token, and where there is one."""
+        """Return the base-4 code, int64 [B, T], of the k-mer starting at each token, and where one does."""
         from torch.nn.functional import pad
 
         width = batch.ids.shape[1]
@@ -48,7 +48,7 @@ class Kmer:
         return code, whole
 
     def hidden_states(self, batch: Batch, layer: int) -> Tensor:
-        """Return float32 [B, T, 4**k], one-hot of the k-mer that starts at each token; zeros where there is none.
+        """Return float32 [B, T, 4**k], one-hot of the k-mer starting at each token; zeros where none does.
 
         Raises
         ------

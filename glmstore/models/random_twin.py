@@ -14,7 +14,7 @@ PREFIX = "rand_init"
 def build(argument: str) -> ModelEntry:
     """Return the twin addressed by ``<model>:<seed>``.
 
-    Its revision follows from the network's shape, its initialisation and the seed, not from the trained weights.
+    Its revision follows from the network's shape, its initialisation and the seed, not from trained weights.
 
     Raises
     ------

@@ -37,8 +37,8 @@ def pretrain(config: PretrainConfig, on_step: Callable[[StepReport], None] | Non
     Parameters
     ----------
     config
-        The run. With a `steps` budget a run that was interrupted and resumed ends with the same weights as one
-        that was not.
+        The run. With a `steps` budget a run that was interrupted and resumed ends with the same weights as
+        one that was not.
     on_step
         Called after every optimizer step; whatever it raises stops the run, the last checkpoint stays.
 
@@ -54,8 +54,10 @@ def pretrain(config: PretrainConfig, on_step: Callable[[StepReport], None] | Non
     return run(config, on_step)
 
 
-def export_weights(checkpoint: Path, fasta: Path, out_dir: Path, *, name: str = "gpn-mini") -> HeldOutScores:
-    """Write ``model.safetensors`` (fp16), ``config.json`` and ``MODEL_CARD.md``, and return the scores of the card.
+def export_weights(
+    checkpoint: Path, fasta: Path, out_dir: Path, *, name: str = "gpn-mini", corpus: str | None = None
+) -> HeldOutScores:
+    """Write ``model.safetensors`` (fp16), ``config.json`` and ``MODEL_CARD.md``; return the card's scores.
 
     The weights are scored as shipped. ``config.json`` pins their sha256 and goes last, so that a model whose
     files are being replaced is refused rather than mixed.
@@ -70,6 +72,8 @@ def export_weights(checkpoint: Path, fasta: Path, out_dir: Path, *, name: str = 
         Folder to write to; its three files are replaced.
     name
         The model's name in the card and the configuration.
+    corpus
+        What the FASTA is, for the card; None keeps the words of an earlier export, else its file name.
 
     Raises
     ------
@@ -80,4 +84,4 @@ def export_weights(checkpoint: Path, fasta: Path, out_dir: Path, *, name: str = 
     """
     from glmstore.pretraining.export import export
 
-    return export(checkpoint, fasta, out_dir, name=name)
+    return export(checkpoint, fasta, out_dir, name=name, corpus=corpus)

@@ -15,8 +15,8 @@ _LABELS = {
 }
 _TEMPLATE = """# {name}
 
-A GPN (Benegas, Batra & Song 2023) scaled down to {parameters:,} parameters and pretrained on human chr22: the
-embedded default of glmstore, small enough to run anywhere.
+A GPN (Benegas, Batra & Song 2023) scaled to {parameters:,} parameters.
+Pretrained on {corpus}.
 
 **{verdict}**
 
@@ -24,28 +24,29 @@ embedded default of glmstore, small enough to run anywhere.
 |---|---|---|
 {scores}
 
-Held-out negative log-likelihood at {n15:,} and {napart:,} positions in {windows:,} windows of {window_nt} nt, every
-predictor at the same positions, renormalised over A, C, G and T. All weights are scored as shipped (fp16 values,
-fp32 arithmetic). With 15 % masked at once the model misses some neighbours that the Markov baselines see; the last
-column hides positions 16 nt apart, so that all of them see their neighbours. Baselines are counts over the training
-stretches, add-one smoothed. Gain over ±3 Markov: {gain:.4f} ± {se:.4f} (standard error over windows).
+Held-out negative log-likelihood at {n15:,} and {napart:,} positions in {windows:,} windows of {window_nt} nt,
+every predictor at the same positions, over A, C, G and T. The weights are scored as shipped (fp16 values,
+fp32 arithmetic). With 15 % masked at once the model misses some neighbours that the Markov baselines see; the
+last column hides positions 16 nt apart, so that all of them see their neighbours. Baselines are counts over
+the training stretches, add-one smoothed. Gain over ±3 Markov with masks apart: {gain:.4f} ± {se:.4f}
+(standard error over windows).
 
 ## Data
-- `{file}`, sha256 `{sha256}`: {records:,} gap-free blocks of human chr22 (GRCh37/hg19), the human rows of the Ensembl
-  EPO alignment. {train_nt:,} nt trained on, {heldout_nt:,} nt held out ({share:.1%}).
-- Held out by position: of every {every} consecutive stretches of {region_nt:,} nt, stretch {offset} (0-based):
+- `{file}`: {records:,} records, sha256 `{sha256}`.
+- {train_nt:,} nt trained on, {heldout_nt:,} nt held out ({share:.1%}).
+- Held out by position: of every {every} consecutive stretches of {region_nt:,} nt, stretch {offset} (from 0):
   {regions}.
-- Repeats are not masked, so part of what is learnt, and of the held-out gain, is interspersed repeats.
+- Repeats are not masked: part of what is learnt, and of the held-out gain, is interspersed repeats.
 
 ## Recipe
 - GPN ConvNet: {n_layers} residual blocks, width {hidden_size}, kernel {kernel_size}, dilations {dilations};
   receptive field {receptive_field} nt. Parameter names are those of the published checkpoints.
-- Masked language modelling: {mask:.0%} of positions; of these 80 % [MASK], 10 % a random base, 10 % unchanged; loss at
-  these positions only; N is never predicted.
+- Masked language modelling: {mask:.0%} of positions; of these 80 % [MASK], 10 % a random base, 10 % as they
+  are. Loss at these positions only; N is never predicted.
 - Crops of {crops} nt, every start equally likely, reverse complemented half the time, {batch:,} nt a step.
-- AdamW (peak learning rate {lr:g}, betas {betas}, weight decay {wd}), gradient norm {clip}, warm-up over {warm:.0%} of
-  the budget, then cosine decay. Autocast {precision}; torch {torch}; seed {seed}.
-- {step:,} steps, {tokens:,} nt seen ({epochs:.1f} passes), {minutes:.0f} minutes on CPU.
+- AdamW (peak learning rate {lr:g}, betas {betas}, weight decay {wd}), gradient norm {clip}, warm-up over
+  {warm:.0%} of the budget, then cosine decay. Autocast {precision}; torch {torch}; seed {seed}.
+- {step:,} steps, {tokens:,} nt seen ({epochs:.1f} passes), {minutes:.0f} minutes.
 {anneal}
 ## Loss curve
 | step | Mnt | learning rate | training loss | held-out (15 % masked) |
@@ -53,17 +54,18 @@ stretches, add-one smoothed. Gain over ±3 Markov: {gain:.4f} ± {se:.4f} (stand
 {curve}
 
 ## Use
-Features for probes, masked variant scores and attribution on short human sequences (trained on {crops} nt), and as
-the stand-in for a larger model while a pipeline is built. Not for clinical use.
+Features for probes, masked variant scores and attribution on short sequences (it was trained on {crops} nt),
+and as the stand-in for a larger model while a pipeline is built. Not for clinical use.
 
 ## Limits
-- One human chromosome: it knows composition, short motifs and common repeats, not regulatory grammar at large.
-- Every benchmark item on chr22 may overlap its training data; results carry that flag.
+- {train_nt:,} nt of one corpus teach composition, short motifs and common repeats, not regulatory grammar
+  at large.
+- Benchmark items from the same chromosomes may have been seen in training; results carry that flag.
 - Not reverse-complement equivariant; use `strand="mean"` where that matters.
-- It says nothing about other species.
+- Nothing is known about how it does on species outside the corpus.
 
 ## Licence
-Apache-2.0 for the weights. The corpus is public human genome sequence without restriction.
+Apache-2.0 for the weights.
 """
 
 
@@ -82,6 +84,7 @@ def render(record: dict[str, Any], config: GPNConfig) -> str:
     return _TEMPLATE.format(
         name=record["name"],
         parameters=config.n_parameters,
+        corpus=corpus["description"],
         verdict=_verdict(scores),
         scores="\n".join(
             f"| {_LABELS[k]} | {v:.4f} | {scores.separated[k]:.4f} |" for k, v in scores.masked15.items()

@@ -26,9 +26,9 @@ _NOT_RECIPE = {
 class HoldOut(Frozen):
     """Which stretches of the genome are never trained on.
 
-    Positions are cut into stretches of `region_nt`; of every `every` stretches in a row, number `offset` is held
-    out. A record crossing a border is cut there. Coordinates come from headers ``name:start-end`` (0-based
-    start); records without them are laid end to end in file order.
+    Positions are cut into stretches of `region_nt`; of every `every` stretches in a row, number `offset` is
+    held out. A record crossing a border is cut there. Coordinates come from headers ``name:start-end``
+    (0-based start); records without them are laid end to end in file order.
     """
 
     region_nt: int = Field(200_000, gt=0, description="Length of a stretch in nucleotides.")
@@ -45,8 +45,8 @@ class HoldOut(Frozen):
 class PretrainConfig(Frozen):
     """One masked-language pretraining run of a GPN.
 
-    Exactly one budget is given: `steps` (reproducible bit for bit on one machine) or `minutes` of wall time, for
-    which the learning rate follows the elapsed share so that it always anneals to its end.
+    Exactly one budget is given: `steps` (reproducible bit for bit on one machine) or `minutes` of wall time,
+    for which the learning rate follows the elapsed share, so that it always anneals to its end.
     """
 
     fasta: Path = Field(description="Corpus, FASTA, plain or gzip.")
@@ -92,7 +92,7 @@ class PretrainConfig(Frozen):
         return self
 
     def recipe(self) -> dict[str, Any]:
-        """Return, as JSON data, every setting that changes the weights; paths and bookkeeping are left out."""
+        """Return, as JSON data, every setting that changes the weights: no paths, no bookkeeping."""
         return self.model_dump(mode="json", exclude=_NOT_RECIPE)
 
     def recipe_digest(self) -> str:

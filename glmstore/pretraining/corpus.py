@@ -89,7 +89,7 @@ def place(records: Iterator[tuple[str, str]]) -> Iterator[Piece]:
 
 
 def cut(piece: Piece, holdout: HoldOut) -> Iterator[tuple[bool, Piece]]:
-    """Cut a piece at stretch borders; yield (held out?, part), parts in order and together the whole piece."""
+    """Cut a piece at stretch borders; yield (held out?, part), in order, together the whole piece."""
     at, end = piece.start, piece.start + len(piece.ids)
     while at < end:
         region = at // holdout.region_nt
@@ -122,7 +122,7 @@ def load_corpus(path: Path, holdout: HoldOut) -> Corpus:
                 regions[f"{part.name}:{start}-{start + holdout.region_nt}"] = None
     if not train or not heldout:
         raise TableError(
-            f"{path}: held out are {len(heldout)} pieces and {len(train)} are left to train on; both are needed. "
+            f"{path}: {len(heldout)} pieces are held out and {len(train)} left to train on; both are needed. "
             "Choose a smaller holdout.region_nt, another holdout.offset, or a longer FASTA."
         )
     facts = CorpusFacts(

@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 
 from glmstore.errors import WeightsError
 from glmstore.models.architectures.gpn import GPNForMaskedLM
-from glmstore.models.gpn import CARD, CONFIG, WEIGHTS
+from glmstore.models.gpn import CARD, CONFIG, WEIGHTS, read_card
 from glmstore.models.gpn_config import GPNConfig
 from glmstore.pretraining import checkpoint as ckpt
 from glmstore.pretraining import heldout, markov
@@ -26,16 +26,18 @@ from glmstore.pretraining.config import HeldOutScores, HoldOut
 from glmstore.pretraining.corpus import Corpus, load_corpus
 
 
-def export(checkpoint: Path, fasta: Path, out_dir: Path, *, name: str) -> HeldOutScores:
+def export(
+    checkpoint: Path, fasta: Path, out_dir: Path, *, name: str, corpus: str | None = None
+) -> HeldOutScores:
     """Write the three files; see :func:`glmstore.pretraining.export_weights`."""
     source = ckpt.newest(checkpoint)
     state = ckpt.read_state(source)
     config = GPNConfig(**state["recipe"]["architecture"])
     payload = _half_precision(source, config)
-    corpus = load_corpus(fasta, HoldOut(**state["recipe"]["holdout"]))
-    if corpus.facts.model_dump(mode="json") != state["corpus"]:
+    data = load_corpus(fasta, HoldOut(**state["recipe"]["holdout"]))
+    if data.facts.model_dump(mode="json") != state["corpus"]:
         raise WeightsError(f"{fasta.name} is not the corpus {source.name} was trained on; give that one.")
-    scores = rescore(payload, config, corpus, state["recipe"])
+    scores = rescore(payload, config, data, state["recipe"])
     record = {
         "name": name,
         "weights_sha256": hashlib.sha256(payload).hexdigest(),
@@ -43,7 +45,7 @@ def export(checkpoint: Path, fasta: Path, out_dir: Path, *, name: str) -> HeldOu
         "tokens": state["tokens"],
         "seconds": state["seconds"],
         "torch_version": state["torch_version"],
-        "corpus": state["corpus"],
+        "corpus": {"description": corpus or _earlier_words(out_dir) or fasta.name, **state["corpus"]},
         "recipe": state["recipe"],
         "heldout": scores.model_dump(),
         "curve": state["curve"],
@@ -69,6 +71,13 @@ def rescore(weights: bytes, config: GPNConfig, corpus: Corpus, recipe: dict[str,
         mask_fraction=recipe["mask_fraction"],
         seed=recipe["seed"],
     )
+
+
+def _earlier_words(out_dir: Path) -> str | None:
+    if not (out_dir / CONFIG).is_file():
+        return None
+    words: str = read_card(out_dir)["corpus"]["description"]
+    return words
 
 
 def _half_precision(source: Path, config: GPNConfig) -> bytes:
@@ -102,9 +111,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "out_dir", type=Path, help="folder to write model.safetensors, config.json, MODEL_CARD.md to"
     )
+    parser.add_argument("--corpus", help="what the FASTA is, for the card; kept from an earlier export")
     parser.add_argument("--name", default="gpn-mini", help="the model's name")
     chosen = parser.parse_args(arguments)
-    export(chosen.checkpoint, chosen.fasta, chosen.out_dir, name=chosen.name)
+    export(chosen.checkpoint, chosen.fasta, chosen.out_dir, name=chosen.name, corpus=chosen.corpus)
 
 
 if __name__ == "__main__":

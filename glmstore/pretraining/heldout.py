@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import cross_entropy
 
 from glmstore.models.architectures.gpn import GPNForMaskedLM
 from glmstore.models.gpn_config import BASE_IDS, MASK_ID
@@ -49,7 +49,7 @@ def mask_apart(ids: np.ndarray, seed: int) -> MaskedWindows:
 
 @torch.inference_mode()
 def model_nll(network: GPNForMaskedLM, masked: MaskedWindows, device: str = "cpu") -> np.ndarray:
-    """Return float64 [n], nats at each hidden position in row-major order, over the four bases, in float32."""
+    """Return float64 [n], nats at each hidden position in row-major order, over the four bases."""
     was_training = network.training
     network.eval()
     shown = np.where(masked.hidden, MASK_ID, masked.ids)
@@ -61,7 +61,7 @@ def model_nll(network: GPNForMaskedLM, masked: MaskedWindows, device: str = "cpu
             torch.from_numpy(masked.ids[at : at + _BATCH].astype(np.int64)).to(device)[hidden] - BASE_IDS[0]
         )
         logits = network.cls(network.model(ids)[hidden])[:, list(BASE_IDS)].float()
-        parts.append(F.cross_entropy(logits, target, reduction="none").double().cpu().numpy())
+        parts.append(cross_entropy(logits, target, reduction="none").double().cpu().numpy())
     network.train(was_training)
     return np.concatenate(parts)
 

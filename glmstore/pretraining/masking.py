@@ -16,8 +16,8 @@ def is_base(ids: np.ndarray) -> np.ndarray:
 def corrupt(rng: np.random.Generator, ids: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Choose positions to predict and hide them: 80 % become [MASK], 10 % a random base, 10 % stay.
 
-    The scheme of BERT (Devlin et al. 2019), which GPN was trained with; the random token is drawn from the four
-    bases only. N is never predicted.
+    The scheme of BERT (Devlin et al. 2019), which GPN was trained with; the random token is drawn from the
+    four bases only. N is never predicted.
 
     Parameters
     ----------

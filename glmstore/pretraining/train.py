@@ -1,4 +1,4 @@
-"""The training loop: crops, masks, AdamW, a schedule over the budget, checkpoints, and a resume that changes nothing."""
+"""The training loop: crops, masks, AdamW, a schedule over the budget, and a resume that changes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import cross_entropy
 
 from glmstore.errors import WeightsError
 from glmstore.models.architectures.gpn import GPNForMaskedLM, initialise
@@ -93,7 +93,7 @@ class Trainer:
             mode="json"
         ):
             raise WeightsError(
-                f"{found[-1]} was made with another recipe or corpus. Use a fresh out_dir, or the settings it holds."
+                f"{found[-1]} was made with another recipe or corpus. Use a fresh out_dir, or its settings."
             )
         ckpt.load(found[-1], self.network, self.optimizer)
         self.step, self.tokens, self._seconds_before = state["step"], state["tokens"], state["seconds"]
@@ -122,7 +122,7 @@ class Trainer:
         bf16 = config.precision == "bfloat16"
         with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=bf16):
             logits = self.network.cls(self.network.model(shown.long())[chosen])
-        loss = F.cross_entropy(logits.float(), target)
+        loss = cross_entropy(logits.float(), target)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)

@@ -1,0 +1,37 @@
+"""Where a model runs and in which precision."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from glmstore.config import Settings
+from glmstore.models.base import ModelSpec
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def resolve_device(name: str | None = None) -> str:
+    """Return a torch device: `name`, else `Settings.device`, with ``auto`` turned into the best there is."""
+    import torch
+
+    wanted = name or Settings().device
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def resolve_precision(precision: Precision, spec: ModelSpec, device: str) -> Literal["float32", "bfloat16"]:
+    """Turn ``auto`` into bfloat16 where the device computes in it natively and the model computes at all."""
+    if precision != "auto":
+        return precision
+    if spec.n_parameters == 0:
+        return "float32"
+    import torch
+
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    capable = torch.cpu.get_capabilities()
+    native = device == "cpu" and bool(capable.get("avx512_bf16") or capable.get("amx_bf16"))
+    return "bfloat16" if native else "float32"
