@@ -28,7 +28,12 @@ class HeadSpec(Frozen):
     input: Literal["vector", "tokens"] = Field(
         description="'vector': [N, D] (token-level features are flattened); 'tokens': [N, T, D]."
     )
-    protocol: str = Field(description="'glmstore', 'tang2025_paper', …: the frozen set of choices it follows.")
+    protocol: str = Field(
+        description="'glmstore', 'tang2025_paper', …: the frozen set of choices it follows."
+    )
+    stochastic: bool = Field(
+        True, description="False: equal data give an equal probe whatever the seed, so it is fitted once."
+    )
     citation: str = ""
 
 
@@ -74,7 +79,9 @@ class Fit(Protocol):
         hyperparameters: Mapping[str, Any] | None = None,
         max_epochs: int | None = None,
         report: Report | None = None,
-    ) -> Fitted: ...
+    ) -> Fitted:
+        """Return the probe; chosen on validation only."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ predictions, labels of one class) is NaN, never 0 and never a warning; each metr
 from glmstore.errors import UnknownNameError
 from glmstore.metrics.base import Metric
 from glmstore.metrics.binary import AUPRC, AUROC, MCC
-from glmstore.metrics.regression import PEARSON_R, R2, SPEARMAN_RHO
+from glmstore.metrics.regression import PEARSON_R, PEARSON_R_ABS, R2, SPEARMAN_RHO
 
-METRICS: dict[str, Metric] = {m.name: m for m in (PEARSON_R, SPEARMAN_RHO, R2, AUROC, AUPRC, MCC)}
+METRICS: dict[str, Metric] = {m.name: m for m in (PEARSON_R, PEARSON_R_ABS, SPEARMAN_RHO, R2, AUROC, AUPRC, MCC)}
 
 
 def get_metric(name: str) -> Metric:

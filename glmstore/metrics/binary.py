@@ -32,8 +32,8 @@ def _auprc(y: np.ndarray, prediction: np.ndarray) -> float:
 def _mcc(y: np.ndarray, prediction: np.ndarray) -> float:
     """sklearn.metrics.matthews_corrcoef of ``prediction >= 0.5``; labels of one class give NaN.
 
-    Predictions that all fall on one side of the threshold give 0, the convention of the field for a classifier
-    that tells nothing apart.
+    Predictions that all fall on one side of the threshold give 0, the convention of the field for a
+    classifier that tells nothing apart.
     """
     from sklearn.metrics import matthews_corrcoef
 

@@ -1,4 +1,4 @@
-"""Metrics for labels that are numbers: pearson_r, spearman_rho, r2."""
+"""Metrics for labels that are numbers: pearson_r, pearson_r_abs, spearman_rho, r2."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def _pearson_r(y: np.ndarray, prediction: np.ndarray) -> float:
     if is_constant(y) or is_constant(prediction):
         return float("nan")
     return float(pearsonr(y, prediction).statistic)
+
+
+def _pearson_r_abs(y: np.ndarray, prediction: np.ndarray) -> float:
+    """Pearson's r of the absolute values: whether a score knows the size of an effect, whatever its sign."""
+    return _pearson_r(np.abs(y), np.abs(prediction))
 
 
 def _spearman_rho(y: np.ndarray, prediction: np.ndarray) -> float:
@@ -69,6 +74,10 @@ def _resample_pearson(y: np.ndarray, prediction: np.ndarray) -> Resampled:
     return lambda weights: _correlation(*(weights @ terms).T)
 
 
+def _resample_pearson_abs(y: np.ndarray, prediction: np.ndarray) -> Resampled:
+    return _resample_pearson(np.abs(y), np.abs(prediction))
+
+
 def _resample_spearman(y: np.ndarray, prediction: np.ndarray) -> Resampled:
     if is_constant(y) or is_constant(prediction):
         return _undefined
@@ -110,5 +119,6 @@ def _resample_r2(y: np.ndarray, prediction: np.ndarray) -> Resampled:
 
 
 PEARSON_R = Metric("pearson_r", _KINDS, True, _pearson_r, _resample_pearson)
+PEARSON_R_ABS = Metric("pearson_r_abs", ("variant_effect",), True, _pearson_r_abs, _resample_pearson_abs)
 SPEARMAN_RHO = Metric("spearman_rho", _KINDS, True, _spearman_rho, _resample_spearman)
 R2 = Metric("r2", _KINDS, True, _r2, _resample_r2)

@@ -1,0 +1,1 @@
+"""What the torch heads share; imported only when one of them trains or loads."""
