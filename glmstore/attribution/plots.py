@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -140,3 +141,10 @@ def gia_boxes(results: Sequence[Importance], *, unit: str, title: str = "") -> F
     if title:
         figure.suptitle(title, fontsize=10, color=_INK)
     return figure
+
+
+def png(figure: Figure) -> bytes:
+    """Return the figure as the bytes of a PNG file; equal figures give equal bytes."""
+    out = BytesIO()
+    figure.savefig(out, format="png", dpi=150, metadata={"Software": None})
+    return out.getvalue()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from glmstore import __version__
 from glmstore.errors import HeadError
 from glmstore.finetuning.saving import Origin, load_finetuned, read_manifest, save_finetuned
 from glmstore.models.catalogue import get_model
 from glmstore.results import Cell, ResultRow
+from glmstore.rows import measured_row, prediction_rows
 
 if TYPE_CHECKING:
     from glmstore.benchmarks.base import BenchmarkSpec
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 HEAD_NAME = "lora"
 PROTOCOL = "glmstore"
-_NOT_IDENTITY = {"seeds"}
 
 
 class FineTuneOutcome(NamedTuple):
@@ -64,7 +62,7 @@ def plan_cell(store: FeatureStore, benchmark: str, model: str, settings: FineTun
     if spec.lora_targets is None:
         raise HeadError(f"{model} cannot be fine-tuned: it has no layers for LoRA.")
     _trained_kind(bench)
-    choices = settings.model_dump(mode="json", exclude=_NOT_IDENTITY)
+    choices = settings.model_dump(mode="json", exclude={"seeds"})
     choices |= {"layer": spec.resolve_layer(settings.layer), "revision": spec.revision}
     return Cell(
         benchmark=benchmark,
@@ -118,7 +116,8 @@ def run_cell(
     WeightsError
         If a saved adapter is not what was trained, or cannot be written.
     """
-    from glmstore.metrics import METRICS
+    from glmstore.probing import pretraining_overlap
+    from glmstore.stats.bootstrap import interval
 
     bench = store.benchmark_spec(cell.benchmark)
     kind = _trained_kind(bench)
@@ -134,9 +133,20 @@ def run_cell(
         manifests.append(read_manifest(folder))
         predicted.append(tuned.predict(test["sequence"].to_list()))
     prediction = np.stack(predicted)
-    metrics = [m for m in bench.metrics if m in METRICS]
-    rows = [_row(cell, bench, metric, test, prediction, manifests, folders, settings) for metric in metrics]
-    return FineTuneOutcome(rows, _predictions(cell, test, prediction), folders)
+    y, clusters = test["label"].to_numpy(), test["cluster"].to_numpy()
+    overlap, details = pretraining_overlap(get_model(cell.model).spec, bench), _details(manifests, folders)
+    rows = [
+        measured_row(
+            cell,
+            metric,
+            interval(metric, y, prediction, clusters, n_resamples=settings.n_resamples),
+            n=len(test),
+            overlap=overlap,
+            details=details,
+        )
+        for metric in bench.metrics
+    ]
+    return FineTuneOutcome(rows, prediction_rows(cell, test, prediction), folders)
 
 
 def _trained_kind(bench: BenchmarkSpec) -> TrainedKind:
@@ -186,66 +196,11 @@ def _tuned(
     return done.tuned
 
 
-def _row(
-    cell: Cell,
-    bench: BenchmarkSpec,
-    metric: str,
-    test: pl.DataFrame,
-    prediction: np.ndarray,
-    manifests: list[Manifest],
-    folders: list[Path],
-    settings: FineTuneSettings,
-) -> ResultRow:
-    from glmstore.probing import pretraining_overlap
-    from glmstore.stats.bootstrap import interval
-
-    spec = get_model(cell.model).spec
-    value = interval(
-        metric,
-        test["label"].to_numpy(),
-        prediction,
-        test["cluster"].to_numpy(),
-        n_resamples=settings.n_resamples,
-    )
-    details = {
+def _details(manifests: list[Manifest], folders: list[Path]) -> dict[str, Any]:
+    return {
         "adapters": [f"lora:{folder.name}" for folder in folders],
         "n_train": manifests[0].origin.n_train,
         "best_epoch": [m.origin.best_epoch for m in manifests],
-        "valid_loss": [min(e["valid_loss"] for e in m.origin.epochs) for m in manifests],
+        "valid_loss": [round(min(e["valid_loss"] for e in m.origin.epochs), 5) for m in manifests],
         "seconds_per_epoch": [round(e["seconds"], 2) for m in manifests for e in m.origin.epochs],
     }
-    return ResultRow(
-        cell_key=cell.key,
-        model=cell.model,
-        view=cell.view,
-        benchmark=cell.benchmark,
-        split=cell.split,
-        head=cell.head,
-        protocol=cell.protocol,
-        metric=metric,
-        value=value.value,
-        ci_low=value.low,
-        ci_high=value.high,
-        n=len(test),
-        seeds=len(cell.seeds),
-        control=spec.control,
-        pretraining_overlap=pretraining_overlap(spec, bench),
-        details=json.dumps(details),
-        code_version=__version__,
-    )
-
-
-def _predictions(cell: Cell, test: pl.DataFrame, prediction: np.ndarray) -> pl.DataFrame:
-    parts = [
-        test.select(
-            cell_key=pl.lit(cell.key),
-            seed=pl.lit(seed, dtype=pl.Int64),
-            item_id="item_id",
-            seq_key="seq_key",
-            cluster="cluster",
-            label=pl.col("label").cast(pl.Float64),
-            prediction=pl.Series(values, dtype=pl.Float64),
-        )
-        for seed, values in zip(cell.seeds, prediction, strict=True)
-    ]
-    return pl.concat(parts)
