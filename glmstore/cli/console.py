@@ -50,7 +50,14 @@ def _plain(value: Any) -> Any:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
     """Print rows under headings; numbers to the right, None as a dash."""
-    table = Table(title=title, title_justify="left", header_style="dim", box=None, pad_edge=False)
+    table = Table(
+        title=title,
+        title_justify="left",
+        header_style="dim",
+        box=None,
+        pad_edge=False,
+        show_header=any(columns),
+    )
     for i, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")

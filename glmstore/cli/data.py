@@ -64,8 +64,8 @@ def list_sources(names: Names = None, json: Json = False) -> None:
     if json:
         emit_json([asdict(status) for status in found])
         return
-    rows = [(s.benchmark, s.place or "not to be had", s.licence, s.url) for s in found]
-    print_table(("benchmark", "from", "licence", "file"), rows)
+    rows = [(s.benchmark, s.place or "not to be had", *_host_and_file(s.url), s.licence) for s in found]
+    print_table(("benchmark", "from", "host", "file", "licence"), rows)
     for problem in dict.fromkeys(f"{s.url}: {s.problem}" for s in found if s.problem):
         to_stderr(f"note: {problem}", style="yellow")
 
@@ -124,7 +124,7 @@ def check(names: Names = None, json: Json = False) -> None:
     if json:
         emit_json(rows)
     else:
-        print_table(("benchmark", "from", "verdict", "file"), [_checked(row) for row in rows])
+        print_table(("benchmark", "from", "verdict", "host", "file"), [_checked(row) for row in rows])
     bad = [row for row in rows if row["verdict"] != "ok"]
     for row in bad:
         to_stderr(f"error: {row['path']}: {row['verdict']}. Remove it, and pull it again.", style="red")
@@ -134,7 +134,13 @@ def check(names: Names = None, json: Json = False) -> None:
 
 def _checked(row: dict[str, str | None]) -> tuple[str | None, ...]:
     verdict = row["verdict"] or ""
-    return row["benchmark"], row["place"], verdict.partition(":")[0], row["path"]
+    return row["benchmark"], row["place"], verdict.partition(":")[0], *_host_and_file(row["url"] or "")
+
+
+def _host_and_file(url: str) -> tuple[str, str]:
+    """Return where a URL points in the few letters that fit a table; --json gives it whole."""
+    parts = urlsplit(url)
+    return parts.netloc, parts.path.rpartition("/")[2]
 
 
 def _chosen(names: list[str] | None) -> list[Benchmark]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import typer
@@ -27,7 +27,7 @@ Exits with 1 if something is broken.
 Verdict = Literal["ok", "note", "broken"]
 _STYLE = {"ok": "green", "note": "yellow", "broken": "bold red"}
 _OLDEST = (3, 11)
-_ROOM_BYTES = 1 << 30
+_ROOM_BYTES = 1 << 28
 _SHOWN = ("lancedb", "pylance", "pyarrow", "polars", "torch", "transformers", "peft", "optuna", "prefect")
 
 
@@ -92,25 +92,18 @@ def _torch() -> Check:
         import torch
     except ImportError as error:
         return Check("torch", "broken", f"cannot be imported: {error}")
-    asked = Settings().device
-    device = asked if asked != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    from glmstore.extraction.hardware import resolve_device, resolve_precision
+    from glmstore.models.catalogue import get_model
+
+    device = resolve_device()
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         return Check("torch", "broken", f"device {device} does not work: {str(error).splitlines()[0]}")
-    capability = torch.backends.cpu.get_cpu_capability()
-    bf16 = torch.cuda.is_bf16_supported() if device.startswith("cuda") else _cpu_has_bf16()
-    return Check(
-        "torch",
-        "ok",
-        f"{torch.__version__}, device {device}, {torch.get_num_threads()} threads, {capability}, "
-        f"bf16 {'in hardware' if bf16 else 'emulated'}",
-    )
-
-
-def _cpu_has_bf16() -> bool:
-    flags = Path("/proc/cpuinfo")
-    return flags.exists() and "avx512_bf16" in flags.read_text()
+    precision = resolve_precision("auto", get_model("gpn-mini").spec, device)
+    cpu = torch.backends.cpu.get_cpu_capability()
+    found = f"{torch.__version__}, device {device}, {torch.get_num_threads()} threads, {cpu}"
+    return Check("torch", "ok", f"{found}; models compute in {precision}")
 
 
 def _store(uri: str) -> Iterator[Check]:
@@ -142,18 +135,20 @@ def _data() -> Iterator[Check]:
         yield Check(
             "mirror", "ok" if there else "broken", f"{settings.mirror}" + ("" if there else " is no folder")
         )
-    yield Check("cache", "ok", str(settings.cache))
 
 
 def _room(uri: str) -> Iterator[Check]:
-    places = {
-        "store": Path(uri.removeprefix("file://")) if "://" not in uri or uri.startswith("file://") else None
-    }
-    places["cache"] = Settings().cache
+    from glmstore.store.connection import local_path, normalise_uri
+
+    places = {"store": local_path(normalise_uri(uri)), "cache": Settings().cache.absolute()}
     for name, place in places.items():
         if place is None:
             continue
-        existing = next(p for p in (place.absolute(), *place.absolute().parents) if p.exists())
+        existing = next(p for p in (place, *place.parents) if p.exists())
         free = shutil.disk_usage(existing).free
-        verdict: Verdict = "ok" if free >= _ROOM_BYTES else "note"
-        yield Check(f"disk of the {name}", verdict, f"{free / 2**30:.1f} GiB free at {existing}")
+        found = f"{place}, {free / 2**30:.1f} GiB free"
+        if not os.access(existing, os.W_OK):
+            yield Check(f"disk of the {name}", "note", f"{found}; it cannot be written")
+        else:
+            verdict: Verdict = "ok" if free >= _ROOM_BYTES else "broken"
+            yield Check(f"disk of the {name}", verdict, found)

@@ -86,10 +86,9 @@ def embed(
         )
         return
     to_stdout(done.view.name)
-    repeated = len(sequences) - len(unique)
     to_stdout(
         f"{done.asked:,} sequences: {done.computed:,} computed in {done.seconds:.1f} s, {done.present:,} "
-        f"already in the store" + (f"; {repeated:,} repeated records share a row" if repeated else "")
+        f"already in the store ({len(sequences):,} records read)"
     )
 
 

@@ -135,7 +135,14 @@ def views(store: Store = None, json: Json = False) -> None:
     if json:
         emit_json([row | {"provenance": _provenance(opened, row["name"])} for row in frame.to_dicts()])
         return
-    print_table(frame.columns, frame.rows())
+    columns = ("name", "dim", "rows", "precision", "weights_sha256", "code_version")
+    rows = [[_shown(row[column]) for column in columns] for row in frame.to_dicts()]
+    print_table(("view", "D", "rows", "precision", "weights", "glmstore"), rows)
+
+
+def _shown(value: Any) -> Any:
+    """Shorten a sha256 to the digits that tell it apart."""
+    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else value
 
 
 def _provenance(store: FeatureStore, name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ def write_atomically(path: Path, content: bytes) -> Path:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise StoreNotWritableError(f"{path}: cannot be written ({error.strerror or error}).") from error
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ def forest_svg(rows: Sequence[Mapping[str, Any]], *, metric: str, ceiling: float
     ceiling
         The benchmark's noise ceiling, drawn as a dashed line; None draws none.
     salt
-        Makes the identifiers inside the SVG differ between plots and stay the same between runs.
+        Makes identifiers differ between the plots of a page and stay the same between runs.
 
     Returns
     -------
@@ -60,7 +61,13 @@ def forest_svg(rows: Sequence[Mapping[str, Any]], *, metric: str, ceiling: float
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = out.getvalue()
-    return text[text.index("<svg") :]
+    return _with_own_ids(text[text.index("<svg") :], salt)
+
+
+def _with_own_ids(svg: str, salt: str) -> str:
+    """Prefix every identifier: all plots stand in one page, and matplotlib names the parts of each alike."""
+    prefix = re.sub(r"[^A-Za-z0-9]+", "-", salt)
+    return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
 
 
 def _by_head(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from glmstore.store import FeatureStore
 
 LORA = "lora"
+_LONGEST_FACT = 80
 _TUNING = ("trials", "pruned", "valid_score", "chosen")
 
 
@@ -106,7 +107,8 @@ def fact_text(value: float | int | str) -> str:
     ('50,518', '0.9123', 'none')
     """
     if isinstance(value, bool | str):
-        return str(value)
+        text = str(value)
+        return text if len(text) <= _LONGEST_FACT else f"{text[:16]}… ({len(text)} characters)"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 

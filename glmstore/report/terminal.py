@@ -140,12 +140,12 @@ def _delta(row: Mapping[str, Any], name: str) -> Text:
 
 def _footer(frame: pl.DataFrame) -> Iterator[Text]:
     seeds = sorted(set(frame.filter((pl.col("status") == "ok") & (pl.col("control") == "none"))["seeds"]))
-    counts = " or ".join(map(str, seeds)) or "no"
+    seeds_text = f"{' or '.join(map(str, seeds)) or 'no'} probe seed{'' if seeds == [1] else 's'}"
     yield Text(
         "▸: models; others: controls. [95 % CI]: bootstrap over test clusters and probe seeds. Δ: model "
-        "minus control under the same head, paired; green above zero, red below; not corrected for the "
-        f"number of comparisons. Models: mean over {counts} probe seed{'' if seeds == [1] else 's'}; random twins: "
-        "over initialisations × probe seeds.",
+        "minus control under the same head, paired; green above zero, red below; not corrected for the number "
+        f"of comparisons. Models: mean over {seeds_text}; random twins: over initialisations × probe "
+        "seeds.",
         style="dim",
     )
     if set(frame["pretraining_overlap"]) & {"possible", "yes"}:

@@ -14,7 +14,20 @@ from glmstore.report.leaderboard import leaderboard
 if TYPE_CHECKING:
     from conftest import Lab
 
-FIRST = ["model", "view", "benchmark", "split", "head", "metric", "value", "ci_low", "ci_high", "n", "seeds", "protocol"]
+FIRST = [
+    "model",
+    "view",
+    "benchmark",
+    "split",
+    "head",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+    "seeds",
+    "protocol",
+]
 
 
 def line(board: pl.DataFrame, **equals: str) -> dict[str, object]:

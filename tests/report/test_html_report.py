@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from glmstore.errors import StoreNotWritableError
+from glmstore.report.html import build_report, render_report
+from glmstore.report.record import load_figures, load_summary, save_figure, save_summary
+from glmstore.report.summary import Figure, SuiteSummary
+from glmstore.views import FeatureView, Provenance
+
+if TYPE_CHECKING:
+    from conftest import Lab
+
+SUMMARY = SuiteSummary(
+    name="demo",
+    started="2026-11-21T08:00:00+00:00",
+    seconds=312.4,
+    computed_cells=42,
+    reused_cells=3,
+    failed_cells=1,
+    left_out=(("gue_tf_0", "neither mirror nor network has <it>"),),
+    notes=("Few seeds: two.",),
+    seeds=(0, 1),
+)
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(16))
+VOID = {"meta", "br", "img", "link", "hr", "input", "path", "use", "rect"}
+
+
+class Outline(HTMLParser):
+    """Checks that tags close in order, and keeps text, ids and whatever a browser would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.fetched: list[str] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.ids += [given["id"]] if given.get("id") else []
+        self.links += [given["href"][1:]] if tag == "a" and (given.get("href") or "").startswith("#") else []
+        self.fetched += [v for k in ("src", "srcset", "data") if (v := given.get(k))]
+        self.fetched += [given["href"]] if tag in {"link", "image"} and given.get("href") else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids += [v for k, v in attrs if k == "id" and v]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def outline(page: str) -> Outline:
+    parsed = Outline()
+    parsed.feed(page)
+    assert parsed.open == []
+    return parsed
+
+
+@pytest.fixture
+def filled(lab: Lab) -> Lab:
+    lab.benchmark("mpra", noise_ceiling_pearson_r=0.9123, duplicates_merged=12)
+    lab.panel("mpra", model=0.8, twin=2.0, one_hot=0.3)
+    search = {
+        "trials": 8,
+        "pruned": 3,
+        "valid_score": 0.61234,
+        "chosen": {"learning_rate": 0.001, "width": 128},
+    }
+    lab.cell("mpra", "gpn-mini", head="mlp", **search)
+    lab.cell("mpra", "gpn-mini", head="lora", view="-", n_train=6000, adapters=["lora:gpn-mini-mpra-seed0"])
+    lab.cell("mpra", "kmer4", control="sequence", error="HeadError: <b>no</b>")
+    lab.benchmark("cagi5_f9", label_kind="variant_effect")
+    lab.cell("cagi5_f9", "gpn-mini", head="llr", view="-", seeds=1)
+    lab.cell(
+        "cagi5_f9", "rand_init:gpn-mini:0", head="llr", view="-", seeds=1, control="random_twin", noise=9
+    )
+    view = FeatureView(model="gpn-mini", revision="ab" * 32, layer=5, pooling="mean")
+    origin = Provenance(
+        model_spec={},
+        weights_sha256="cd" * 32,
+        tokenizer_sha256=None,
+        dim=3,
+        code_version="0.1.0",
+        precision="float32",
+    )
+    lab.store.declare(view, origin)
+    lab.store.write(view, lab.store.add_sequences(["ACGT"]), np.ones((1, 3)))
+    return lab
+
+
+def test_the_report_is_whole_html_that_asks_no_server_for_anything(filled: Lab) -> None:
+    page = render_report(filled.store, SUMMARY, [Figure("Saliency", "A logo.", PNG)])
+    parsed = outline(page)
+    assert parsed.fetched
+    assert all(value.startswith("data:image/png;base64,") for value in parsed.fetched)
+    assert not re.search(r"url\(\s*['\"]?(?!#)", page)
+    assert "<script" not in page
+    assert "@import" not in page
+
+
+def test_every_section_is_there_and_linked(filled: Lab) -> None:
+    parsed = outline(render_report(filled.store, SUMMARY))
+    sections = ["summary", "run", "benchmarks", "leaderboard", "tuning", "lora", "zero-shot", "attribution"]
+    assert parsed.links == [*sections, "provenance", "reproduce"]
+    assert set(parsed.links) <= set(parsed.ids)
+
+
+def test_ids_are_unique_although_every_plot_brings_its_own(filled: Lab) -> None:
+    ids = outline(render_report(filled.store, SUMMARY)).ids
+    assert len(ids) == len(set(ids))
+
+
+def test_the_summary_says_what_beat_what_and_what_was_left_out(filled: Lab) -> None:
+    text = outline(render_report(filled.store, SUMMARY)).text
+    assert "gpn-mini, ridge on L5 mean : pearson_r 0." in text
+    assert "beats its random twin by 0." in text
+    assert "falls short of one-hot under the same head by 0." in text
+    assert "gue_tf_0 neither mirror nor network has <it>" in text
+    assert "42 cells of model × benchmark × head were computed in 5 min 12 s" in text
+    assert "Few seeds: two." in text
+
+
+def test_failures_are_shown_and_what_users_wrote_is_escaped(filled: Lab) -> None:
+    page = render_report(filled.store, SUMMARY)
+    assert "HeadError: &lt;b&gt;no&lt;/b&gt;" in page
+    assert "<b>no</b>" not in page
+
+
+def test_tuning_lora_zero_shot_and_provenance_show_their_numbers(filled: Lab) -> None:
+    text = outline(render_report(filled.store, SUMMARY)).text
+    assert "mpra gpn-mini mlp L5 mean 8 3 0.6123 learning_rate = 0.001 , width = 128" in text
+    assert "trained on 6,000 items: lora:gpn-mini-mpra-seed0" in text
+    zero_shot = text[text.index("Correlations keep their sign") :]
+    assert "Title of cagi5_f9" in zero_shot
+    assert "cd" * 32 in text
+    assert "layer 5, mean, forward" in text
+
+
+def test_the_noise_ceiling_stands_among_the_facts_of_the_benchmark(filled: Lab) -> None:
+    text = outline(render_report(filled.store, SUMMARY)).text
+    assert "noise ceiling pearson r 0.9123" in text
+    assert "duplicates merged 12" in text
+
+
+def test_an_empty_store_gives_a_report_that_says_so(lab: Lab) -> None:
+    text = outline(render_report(lab.store, SUMMARY)).text
+    assert "No model has a finished result yet." in text
+    assert "No figure was made." in text
+
+
+def test_the_same_store_gives_the_same_page(filled: Lab) -> None:
+    assert render_report(filled.store, SUMMARY) == render_report(filled.store, SUMMARY)
+
+
+def test_the_report_is_replaced_whole_and_leaves_nothing_else_behind(filled: Lab, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "report.html"
+    for _ in range(2):
+        assert build_report(filled.store, suite_summary=SUMMARY, figures=[], out=out) == out
+    assert [p.name for p in out.parent.iterdir()] == ["report.html"]
+    assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_report_that_cannot_be_written_is_a_named_error(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreNotWritableError, match=r"report\.html"):
+        build_report(lab.store, suite_summary=SUMMARY, figures=[], out=tmp_path / "file" / "report.html")
+
+
+def test_figures_and_the_summary_survive_until_the_next_report(tmp_path: Path) -> None:
+    figure = Figure("GIA of the CRP site", "Boxes: 300 backgrounds.", PNG)
+    save_figure(tmp_path / "figures", figure)
+    save_summary(tmp_path, SUMMARY)
+    assert load_figures(tmp_path / "figures") == [figure]
+    assert load_summary(tmp_path) == SUMMARY
+
+
+def test_nothing_stored_means_no_figures_and_no_summary(tmp_path: Path) -> None:
+    assert load_figures(tmp_path / "absent") == []
+    assert load_summary(tmp_path) is None

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from glmstore.report.leaderboard import leaderboard
+from glmstore.report.terminal import interval_text, print_leaderboard, view_text
+
+if TYPE_CHECKING:
+    from conftest import Lab
+
+
+def printed(lab: Lab, width: int = 110, **filters: bool) -> str:
+    board = leaderboard(lab.store, **filters)  # type: ignore[arg-type]
+    facts = {name: lab.store.benchmark_facts(name) for name in lab.store.benchmarks()["name"]}
+    out = io.StringIO()
+    print_leaderboard(board, facts, Console(file=out, width=width))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "signed", "text"),
+    [
+        ((0.5531, 0.5412, 0.5664), False, "0.553 [0.541, 0.566]"),
+        ((-0.0312, -0.1, 0.04), False, "-0.031 [-0.100, 0.040]"),
+        ((0.0312, -0.1, 0.04), True, "+0.031 [-0.100, +0.040]"),
+        ((0.5, None, None), False, "0.500"),
+        ((None, None, None), False, "–"),
+    ],
+)
+def test_a_value_is_written_with_its_interval(
+    numbers: tuple[float | None, ...], signed: bool, text: str
+) -> None:
+    assert interval_text(*numbers, signed=signed) == text
+
+
+@pytest.mark.parametrize(
+    ("view", "text"),
+    [
+        ("gpn-mini/5/mean/forward/float16@0a1b2c3d", "L5 mean"),
+        ("gpn-mini/5/mean/mean/float16@0a1b2c3d", "L5 mean ±"),
+        ("org/model/0/tokens/reverse/uint8@x", "L0 tokens −"),
+        ("rand_init:gpn-mini/5/mean/forward/float16", "L5 mean"),
+        ("-", "–"),
+    ],
+)
+def test_a_view_is_written_in_a_few_letters(view: str, text: str) -> None:
+    assert view_text(view) == text
+
+
+def test_each_benchmark_has_a_table_with_its_metric_split_n_and_noise_ceiling(lab: Lab) -> None:
+    lab.benchmark("mpra", noise_ceiling_pearson_r=0.9123)
+    lab.panel("mpra", model=0.8, twin=1.5, one_hot=0.3)
+    text = printed(lab)
+    assert "mpra  pearson_r, official split, n = 240, noise ceiling 0.912" in text
+    assert "▸ gpn-mini" in text
+    assert "▸ onehot" not in text
+
+
+def test_no_number_of_a_full_panel_is_cut_at_110_columns(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.panel("mpra", model=0.8, twin=1.5, one_hot=0.3)
+    text = printed(lab, width=110)
+    assert "…" not in text
+    (row,) = [line for line in text.splitlines() if "▸ gpn-mini" in line]
+    assert row.count("[") == row.count("]") == 3
+
+
+def test_missing_controls_and_failures_are_said_under_the_table(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.cell("mpra", "gpn-mini")
+    lab.cell("mpra", "kmer4", head="cnn", control="sequence", error="HeadError: [kmer4] is not token-level")
+    text = " ".join(printed(lab).split())
+    assert "gpn-mini with ridge on L5 mean: controls missing: random twin, one-hot" in text
+    assert "failed: kmer4 with cnn on L5 mean: HeadError: [kmer4] is not token-level" in text
+
+
+def test_a_benchmark_of_which_everything_failed_is_still_shown(lab: Lab) -> None:
+    lab.cell("gone", "gpn-mini", error="FetchError: cannot get it")
+    text = printed(lab)
+    assert text.startswith("gone\n")
+    assert "cannot get it" in text
+
+
+def test_all_metrics_give_a_table_each(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.cell("mpra", "gpn-mini")
+    text = printed(lab, all_metrics=True)
+    assert "mpra  pearson_r" in text
+    assert "mpra  spearman_rho" in text
+
+
+def test_the_footer_says_how_many_seeds(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.cell("mpra", "gpn-mini", seeds=1)
+    assert "mean over 1 probe seed;" in " ".join(printed(lab).split())
