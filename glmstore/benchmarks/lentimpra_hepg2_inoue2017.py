@@ -53,7 +53,7 @@ class Counts(NamedTuple):
 
 
 def log2_activity(dna: NDArray[np.float64], rna: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return float64 [E, R]: log2 of the share of RNA over the share of DNA, one count added to each element."""
+    """Return float64 [E, R]: log2 of the share of RNA over that of DNA, one count added to each element."""
     rna_share, dna_share = (rna + 1) / rna.sum(axis=0), (dna + 1) / dna.sum(axis=0)
     activity: NDArray[np.float64] = np.log2(rna_share) - np.log2(dna_share)
     return activity

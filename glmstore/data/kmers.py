@@ -41,7 +41,7 @@ class KmerSets:
         If `k` is out of range.
     """
 
-    def __init__(self, sequences: Sequence[str], k: int = 12) -> None:
+    def __init__(self, sequences: Sequence[str], k: int = 10) -> None:
         if not 1 <= k <= _LONGEST_K:
             raise ValueError(f"k must be 1 to {_LONGEST_K}, not {k}")
         self._bits = np.uint64(2 * k)
@@ -51,9 +51,9 @@ class KmerSets:
         ends = np.cumsum(lengths)
         inside = np.arange(len(owner)) + k <= ends[owner]
         keep = np.flatnonzero(inside[: len(kmers)] & valid)
-        self._keys: NDArray[np.uint64] = np.unique(
-            (owner[keep].astype(np.uint64) << self._bits) | kmers[keep]
-        )
+        keys = (owner[keep].astype(np.uint64) << self._bits) | kmers[keep]
+        keys.sort()  # np.unique would hash, which takes several times as long
+        self._keys: NDArray[np.uint64] = keys[np.diff(keys, prepend=~keys[:1]) != 0]
         self._kmers = self._keys & ((np.uint64(1) << self._bits) - np.uint64(1))
         self.sizes: NDArray[np.int64] = np.bincount(
             (self._keys >> self._bits).astype(np.int64), minlength=len(sequences)

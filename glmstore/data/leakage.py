@@ -47,7 +47,7 @@ class Leakage:
 
 
 def leakage_report(
-    sequences: Sequence[str], split: Sequence[str], *, k: int = 12, near: float | None = 0.5, rounds: int = 16
+    sequences: Sequence[str], split: Sequence[str], *, k: int = 10, near: float | None = 0.5, rounds: int = 16
 ) -> tuple[Leakage, ...]:
     """Count the leaks from train to valid, train to test, and valid to test.
 

@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from glmstore.errors import LabelError, TableError, UnknownNameError
 from glmstore.sequences.normalise import normalise, normalise_all
 
+# The csv module stops at 131,072 letters a field; inputs of long-context models are longer.
+csv.field_size_limit(1 << 27)
+
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
@@ -204,8 +207,9 @@ def read_rda(path: str | Path) -> dict[str, Any]:
         raise TableError(f"{path}: there is no such file.")
     try:
         with warnings.catch_warnings():
-            # S4 classes that rdata has no constructor for are wanted as plain slots.
-            warnings.filterwarnings("ignore", message="Missing constructor for R class")
+            # rdata warns where it has no constructor for an S4 class, which is wanted as its plain slots, and
+            # where it guesses the format of a file that it then fails to read.
+            warnings.simplefilter("ignore", UserWarning)
             objects = rdata.read_rda(path)
     except (ValueError, NotImplementedError, EOFError, OSError) as error:
         raise TableError(f"{path.name} cannot be read as R data: {error}.") from error

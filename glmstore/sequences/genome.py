@@ -30,7 +30,8 @@ class Genome:
     Raises
     ------
     TableError
-        If the file is not there, cannot be indexed (lines of unequal length), or names a chromosome twice.
+        If the file is not there, cannot be indexed (lines of unequal length, a folder that cannot be
+        written), or names a chromosome twice.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -39,7 +40,7 @@ class Genome:
             raise TableError(f"{path}: there is no such FASTA file.")
         try:
             self._fasta = Fasta(str(self.path), as_raw=True, sequence_always_upper=True)
-        except (FastaIndexingError, ValueError) as error:
+        except (FastaIndexingError, ValueError, OSError) as error:
             raise TableError(f"{path} cannot be indexed as FASTA: {error}") from error
 
     @property
