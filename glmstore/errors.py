@@ -183,3 +183,11 @@ class IntervalError(GlmstoreError, ValueError):
 
 class TrainingDivergedError(HeadError):
     """A training whose loss is not finite any more."""
+
+
+class StaleCellError(GlmstoreError, ValueError):
+    """A cell planned for a benchmark that has changed since."""
+
+
+class StudyError(GlmstoreError, ValueError):
+    """A hyperparameter study that cannot be opened, or is not finished."""

@@ -53,8 +53,8 @@ def fit(
 
     Architecture, loss and schedule are the paper's, and labels are standardised. ``reduce`` says whether
     batch norm and the 1x1 convolution stand before the rest; None leaves them out on features of 4 channels
-    (one-hot), as the paper does, and puts them before any others. ``precision`` 'auto' trains in bfloat16 where
-    the hardware has it; validation and prediction are float32 always. Shorter sequences of a view are padded
+    (one-hot), as the paper does, and puts them before any others. ``precision`` 'auto' trains in bfloat16
+    where the hardware has it; validation and prediction are float32 always. Shorter sequences are padded
     with zeros, which the network sees.
 
     Raises
