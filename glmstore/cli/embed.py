@@ -61,15 +61,13 @@ def embed(
     json: Json = False,
 ) -> None:
     """Embed a file or a benchmark; HELP is what users read."""
+    from glmstore.extraction import materialize
     from glmstore.models.catalogue import get_model
 
     spec = get_model(model).spec
     view = spec.view(layer=layer, pooling=pooling, strand=strand, dtype=dtype)
     sequences, opened = _gather(source, store_uri(store), column, ambiguous, spec)
     unique = list(dict.fromkeys(sequences))
-
-    from glmstore.extraction import materialize
-
     with progress(f"embedding with {model}", "sequences") as advance:
         done = materialize(opened, model, unique, view=view, force=force, progress=advance)
     if json:
@@ -96,45 +94,54 @@ def _gather(
     source: str, uri: str, column: str | None, ambiguous: Ambiguous, spec: ModelSpec
 ) -> tuple[list[str], FeatureStore]:
     """Return the normalised sequences and the store, which is made only once they are known good."""
-    from glmstore.benchmarks import BENCHMARKS
-    from glmstore.errors import UnknownNameError
+    from glmstore.store import FeatureStore
 
     path = Path(source)
     if path.is_file():
         sequences = read_sequences(path, column=column, ambiguous=ambiguous, model=spec)
-
-        from glmstore.store import FeatureStore
-
         return sequences, FeatureStore.open(uri)
-    if source not in BENCHMARKS and source not in _registered(uri):
-        raise UnknownNameError(
-            "file or benchmark",
-            source,
-            {*BENCHMARKS.names(), *_registered(uri)},
-            hint="No file has that name.",
-        )
-    return _benchmark_sequences(source, uri, spec)
+    store = _store_with_benchmark(source, uri)
+    items = store.benchmark_items(source)
+    names = [f"{source} item {item}" for item in items["item_id"]]
+    return checked(items["sequence"].to_list(), names, model=spec), store
 
 
-def _registered(uri: str) -> set[str]:
-    """Return the benchmarks that the store holds; none where there is no store."""
+def _store_with_benchmark(name: str, uri: str) -> FeatureStore:
+    """Return the store holding a benchmark; an absent store is made only once the data were read.
+
+    Raises
+    ------
+    UnknownNameError
+        If neither the registry nor the store knows the benchmark.
+    """
+    from glmstore.benchmarks import BENCHMARKS
+    from glmstore.benchmarks.registering import ensure_benchmark
+    from glmstore.data.fetch import Fetcher
+    from glmstore.errors import UnknownNameError
+    from glmstore.store import FeatureStore
+
+    held = _existing(uri)
+    registered = set(held.benchmarks()["name"]) if held is not None else set()
+    if name not in BENCHMARKS and name not in registered:
+        known = {*BENCHMARKS.names(), *registered}
+        raise UnknownNameError("file or benchmark", name, known, hint="No file has that name.")
+    with progress(f"fetching {name}", "bytes") as advance:
+        fetcher = Fetcher(progress=lambda _, got, total: advance(got, total or got))
+        if held is not None:
+            ensure_benchmark(held, name, fetcher)
+            return held
+        benchmark = BENCHMARKS[name]
+        data = benchmark.load(fetcher)
+    made = FeatureStore.open(uri)
+    made.register_benchmark(benchmark.spec, data)
+    return made
+
+
+def _existing(uri: str) -> FeatureStore | None:
     from glmstore.errors import StoreNotFoundError
     from glmstore.store import FeatureStore
 
     try:
-        return set(FeatureStore.open(uri, create=False).benchmarks()["name"])
+        return FeatureStore.open(uri, create=False)
     except StoreNotFoundError:
-        return set()
-
-
-def _benchmark_sequences(name: str, uri: str, spec: ModelSpec) -> tuple[list[str], FeatureStore]:
-    from glmstore.benchmarks.registering import ensure_benchmark
-    from glmstore.data.fetch import Fetcher
-    from glmstore.store import FeatureStore
-
-    store = FeatureStore.open(uri)
-    with progress(f"fetching {name}", "bytes") as advance:
-        ensure_benchmark(store, name, Fetcher(progress=lambda _, got, total: advance(got, total or got)))
-    items = store.benchmark_items(name)
-    names = [f"{name} item {item}" for item in items["item_id"]]
-    return checked(items["sequence"].to_list(), names, model=spec), store
+        return None

@@ -142,10 +142,9 @@ def _footer(frame: pl.DataFrame) -> Iterator[Text]:
     seeds = sorted(set(frame.filter((pl.col("status") == "ok") & (pl.col("control") == "none"))["seeds"]))
     seeds_text = f"{' or '.join(map(str, seeds)) or 'no'} probe seed{'' if seeds == [1] else 's'}"
     yield Text(
-        "▸: models; others: controls. [95 % CI]: bootstrap over test clusters and probe seeds. Δ: model "
-        "minus control under the same head, paired; green above zero, red below; not corrected for the number "
-        f"of comparisons. Models: mean over {seeds_text}; random twins: over initialisations × probe "
-        "seeds.",
+        "▸: models; others: controls. [95 % CI]: bootstrap over test clusters and probe seeds. Δ: model less "
+        "control under the same head, paired; green above zero, red below; not corrected for the number of "
+        f"comparisons. Models: mean over {seeds_text}; random twins: over initialisations × probe seeds.",
         style="dim",
     )
     if set(frame["pretraining_overlap"]) & {"possible", "yes"}:
