@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -12,15 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from glmstore import __version__
 from glmstore.report.atomic import write_atomically
-from glmstore.report.leaderboard import COMPLETE, CONTROL, leaderboard
-from glmstore.report.sections import (
-    adapter_sections,
-    benchmark_sections,
-    provenance_rows,
-    tuned_heads,
-)
-from glmstore.report.summary import Figure, SuiteSummary, headlines, outcome, verdicts
-from glmstore.report.terminal import interval_text, view_text
+from glmstore.report.contests import COMPLETE, CONTROL
+from glmstore.report.leaderboard import leaderboard
+from glmstore.report.reader_sections import adapter_sections, provenance_rows, site_effects, tuned_heads
+from glmstore.report.sections import benchmark_sections
+from glmstore.report.summary import Figure, SuiteSummary, headlines, verdicts
+from glmstore.report.text import duration_text, head_text, interval_text, minus, outcome, view_text
 
 if TYPE_CHECKING:
     import jinja2
@@ -61,7 +57,7 @@ def render_report(store: FeatureStore, suite_summary: SuiteSummary, figures: Seq
     """Return the report as HTML; parameters as for `build_report`."""
     board, results = leaderboard(store), store.results()
     words = verdicts(board)
-    sections = sorted(benchmark_sections(store, board, words), key=lambda s: s.is_zero_shot)
+    sections = sorted(benchmark_sections(store, board, results, words), key=lambda s: s.is_zero_shot)
     return _template().render(
         summary=suite_summary,
         started=_readable(suite_summary.started),
@@ -74,6 +70,7 @@ def render_report(store: FeatureStore, suite_summary: SuiteSummary, figures: Seq
         failed=board.filter(board["status"] != "ok").to_dicts(),
         tuned=tuned_heads(results),
         adapters=adapter_sections(board, results),
+        sites=site_effects(results),
         figures=[(f, data_uri(f.png)) for f in figures],
         provenance=provenance_rows(store),
         store_uri=store.uri,
@@ -87,23 +84,6 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def duration_text(seconds: float) -> str:
-    """Return seconds as people say them.
-
-    Examples
-    --------
-    >>> duration_text(7.4), duration_text(312), duration_text(7500)
-    ('7 s', '5 min 12 s', '2 h 5 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
 def _readable(started: str) -> str:
     try:
         return f"{datetime.fromisoformat(started):%-d %B %Y, %H:%M %Z}".strip()
@@ -111,21 +91,10 @@ def _readable(started: str) -> str:
         return started
 
 
-def minus(text: str) -> str:
-    """Return text with the hyphens before numbers as minus signs; names keep theirs.
-
-    Examples
-    --------
-    >>> minus("gpn-mini: -0.004 [-0.073, 0.063]")
-    'gpn-mini: −0.004 [−0.073, 0.063]'
-    """
-    return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
-
-
 def _delta(row: Mapping[str, Any], name: str) -> tuple[str, str]:
     """Return a difference as text and the class that colours it."""
     value, low, high = (row[f"delta_vs_{name}{suffix}"] for suffix in ("", "_low", "_high"))
-    side = outcome(low, high) if low is not None and high is not None else "level"
+    side = outcome(low, high, row["better"]) if low is not None and high is not None else "level"
     return interval_text(value, low, high, signed=True), side
 
 
@@ -141,5 +110,6 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {"view": view_text, "minus": minus}
+    environment.globals["head"] = head_text
     environment.globals |= {"delta": _delta, "COMPLETE": COMPLETE, "CONTROL": CONTROL}
     return environment.get_template("report.html.j2")

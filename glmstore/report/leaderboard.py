@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from glmstore.config import Settings
-from glmstore.errors import ShapeError, UnknownNameError
+from glmstore.errors import UnknownNameError
 from glmstore.report.compare import Comparer
+from glmstore.report.contests import contests_of, controls_text, known
 from glmstore.report.memory import Memory
-from glmstore.report.panel import (
-    Entry,
-    entries,
-    label_kinds,
-    needs_one_hot,
-    one_hot_control,
-    random_twin,
-    twin_family,
-)
+from glmstore.report.panel import NO_METRIC, Entry, entries, label_kinds, twin_family
 
 if TYPE_CHECKING:
     from glmstore.store import FeatureStore
@@ -41,6 +32,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "protocol": pl.String(),
     "control": pl.String(),
     "controls": pl.String(),
+    "better": pl.String(),
     "delta_vs_twin": pl.Float64(),
     "delta_vs_twin_low": pl.Float64(),
     "delta_vs_twin_high": pl.Float64(),
@@ -51,8 +43,6 @@ SCHEMA: dict[str, pl.DataType] = {
     "status": pl.String(),
     "error": pl.String(),
 }
-COMPLETE = "complete"
-CONTROL = "control"
 
 
 def leaderboard(
@@ -88,9 +78,10 @@ def leaderboard(
     -------
     pl.DataFrame
         The columns of `SCHEMA`. ``controls`` says ``complete``, ``missing: …`` or ``failed: …`` for a
-        model and ``control`` for a control. ``delta_vs_twin`` and ``delta_vs_onehot`` are the model minus
-        its control under the same head, with 95 % intervals paired over test clusters and seeds. Sorted by
-        benchmark and metric, best value first, failed cells last.
+        model and ``control`` for a control. ``better`` is ``higher``, or ``lower`` where a working model
+        gives low values: a similarity set against the size of an effect. ``delta_vs_twin`` and
+        ``delta_vs_onehot`` are the model minus its control under the same head, with 95 % intervals paired
+        over test clusters and seeds. Sorted by benchmark and metric, best value first, failed cells last.
 
     Raises
     ------
@@ -124,11 +115,11 @@ def leaderboard(
 def _refuse_unknown(results: pl.DataFrame, kind: str, name: str | None) -> None:
     if name is None:
         return
-    known = set(results[kind])
+    names = set(results[kind]) - {NO_METRIC}
     if kind == "model":
-        known |= {family for m in known if (family := twin_family(m))}
-    if name not in known:
-        raise UnknownNameError(kind, name, known, hint="The leaderboard only knows what has results.")
+        names |= {family for m in names if (family := twin_family(m))}
+    if name not in names:
+        raise UnknownNameError(kind, name, names, hint="The leaderboard only knows what has results.")
 
 
 def _metric_ranks(
@@ -151,66 +142,12 @@ def _belongs(line: Entry, model: str) -> bool:
     return bool(names & {model, f"rand_init:{model}"}) or line.row["control"] in {"sequence", "label"}
 
 
-@dataclass(frozen=True)
-class _Contest:
-    """One control of one line: what it is called, which line it is, and the difference to it."""
-
-    name: str
-    line: Entry | None
-    low: float | None = None
-    value: float | None = None
-    high: float | None = None
-    problem: str | None = None
-
-
-def _contest(name: str, line: Entry, control: Entry | None, comparer: Comparer) -> _Contest:
-    if control is None:
-        return _Contest(name, None, problem="missing")
-    if not control.ok:
-        return _Contest(name, control, problem="failed")
-    if not line.ok:
-        return _Contest(name, control)
-    try:
-        difference = comparer.difference(line, control)
-    except ShapeError:
-        return _Contest(name, control, problem="on other test items")
-    if difference is None:
-        return _Contest(name, control, problem="without stored predictions")
-    return _Contest(name, control, _known(difference.low), _known(difference.value), _known(difference.high))
-
-
-def _known(value: float) -> float | None:
-    """Return None for NaN, which stands for an undefined bound."""
-    return value if isfinite(value) else None
-
-
-def _contests(
-    line: Entry, panel: Sequence[Entry], comparer: Comparer, kind: str | None
-) -> dict[str, _Contest]:
-    if not line.is_model:
-        return {}
-    found = {"twin": _contest("random twin", line, random_twin(line, panel), comparer)}
-    if needs_one_hot(line, kind):
-        found["onehot"] = _contest("one-hot", line, one_hot_control(line, panel), comparer)
-    return found
-
-
-def _controls(line: Entry, contests: Mapping[str, _Contest]) -> str:
-    if not line.is_model:
-        return CONTROL
-    problems: dict[str, list[str]] = {}
-    for contest in contests.values():
-        if contest.problem:
-            problems.setdefault(contest.problem, []).append(contest.name)
-    return "; ".join(f"{problem}: {', '.join(names)}" for problem, names in problems.items()) or COMPLETE
-
-
 def _row(line: Entry, panel: Sequence[Entry], comparer: Comparer, kind: str | None) -> dict[str, Any]:
-    contests = _contests(line, panel, comparer, kind)
+    contests = contests_of(line, panel, comparer, kind)
     row = {name: line.row.get(name) for name in SCHEMA}
-    row["controls"] = _controls(line, contests)
+    row |= {"better": line.better, "controls": controls_text(line, contests)}
     if line.ok and len(line.cells) > 1 and (whole := comparer.interval(line)) is not None:
-        row |= {"value": whole.value, "ci_low": _known(whole.low), "ci_high": _known(whole.high)}
+        row |= {"value": known(whole.value), "ci_low": known(whole.low), "ci_high": known(whole.high)}
     for column, contest in contests.items():
         row |= {
             f"delta_vs_{column}": contest.value,
@@ -223,12 +160,5 @@ def _row(line: Entry, panel: Sequence[Entry], comparer: Comparer, kind: str | No
 def _order(row: Mapping[str, Any], ranks: Mapping[tuple[str, str], int]) -> tuple[Any, ...]:
     failed = row["status"] != "ok" or row["value"] is None
     rank = 0 if failed else ranks.get((row["benchmark"], row["metric"]), 0)
-    value = _sign(row["metric"]) * -row["value"] if row["value"] is not None else 0.0
-    return (row["benchmark"], failed, rank, row["metric"], value, row["model"], row["view"], row["head"])
-
-
-def _sign(metric: str) -> int:
-    """Return 1 for a metric that is better when higher, and for one that is not known; -1 otherwise."""
-    from glmstore.metrics import METRICS
-
-    return 1 if metric not in METRICS or METRICS[metric].higher_is_better else -1
+    worth = 0.0 if row["value"] is None else row["value"] if row["better"] == "higher" else -row["value"]
+    return (row["benchmark"], failed, rank, row["metric"], -worth, row["model"], row["view"], row["head"])

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _TWIN = re.compile(r"^rand_init:(?P<model>.+):(?P<seed>\d+)$")
 ZERO_SHOT = "variant_effect"
 NO_VIEW = "-"
+NO_METRIC = "-"
 
 
 def twin_family(model: str) -> str | None:
@@ -74,9 +75,23 @@ class Entry:
         return bool(self.row["status"] == "ok")
 
     @property
-    def contest(self) -> tuple[str, ...]:
-        """What two lines must share to be compared: benchmark, split, head, protocol and metric."""
-        return tuple(self.row[k] for k in ("benchmark", "split", "head", "protocol", "metric"))
+    def better(self) -> Literal["higher", "lower"]:
+        """Which way a value is good: as the metric says, or the other way for a score expected to fall."""
+        from glmstore.metrics import METRICS
+
+        metric = METRICS.get(self.row["metric"])
+        rising = metric is None or metric.higher_is_better
+        falls = details_of(self.row).get("expected_sign") == "negative"
+        return "lower" if rising == falls else "higher"
+
+    def rivals(self, other: Entry) -> bool:
+        """Whether two lines can be compared: one benchmark, split, head, protocol and metric.
+
+        A failed line has no metric and stands for all of them.
+        """
+        same = all(self.row[k] == other.row[k] for k in ("benchmark", "split", "head", "protocol"))
+        metrics = {self.row["metric"], other.row["metric"]} - {NO_METRIC}
+        return same and (len(metrics) == 1 or not (self.ok and other.ok))
 
 
 def entries(rows: pl.DataFrame, *, expand_twins: bool = False) -> list[Entry]:
@@ -141,7 +156,7 @@ def random_twin(entry: Entry, lines: Iterable[Entry]) -> Entry | None:
         other
         for other in lines
         if wanted in {other.row["model"], twin_family(other.row["model"])}
-        and other.contest == entry.contest
+        and entry.rivals(other)
         and view_tail(other.row["view"]) == view_tail(entry.row["view"])
     ]
     return max(found, key=lambda o: (o.ok, o.row["seeds"]), default=None)
@@ -149,8 +164,13 @@ def random_twin(entry: Entry, lines: Iterable[Entry]) -> Entry | None:
 
 def one_hot_control(entry: Entry, lines: Iterable[Entry]) -> Entry | None:
     """Return one-hot under the same head: of several the best, so that no weaker control is chosen."""
-    rivals = [o for o in lines if o.row["model"] == "onehot" and o.contest == entry.contest]
-    return max(rivals, key=lambda o: (o.ok, o.row["value"] if o.ok else 0.0), default=None)
+    rivals = [o for o in lines if o.row["model"] == "onehot" and entry.rivals(o)]
+    return max(rivals, key=_strength, default=None)
+
+
+def _strength(line: Entry) -> tuple[bool, float]:
+    value = line.row["value"]
+    return line.ok, 0.0 if value is None else value if line.better == "higher" else -value
 
 
 def needs_one_hot(entry: Entry, label_kind: str | None) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from glmstore.report.terminal import view_text
+from glmstore.report.text import head_text, view_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,12 +72,17 @@ def _with_own_ids(svg: str, salt: str) -> str:
 
 def _by_head(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """Group rows by head and protocol; the group with the best model first, rows best first."""
-    named = sorted(rows, key=lambda r: (r["head"], r["protocol"], -r["value"]))
+    named = sorted(rows, key=lambda r: (r["head"], r["protocol"], -_worth(r)))
     groups = [
-        (head if protocol == "glmstore" else f"{head} ({protocol})", list(part))
+        (head_text(head, protocol), list(part))
         for (head, protocol), part in groupby(named, key=lambda r: (r["head"], r["protocol"]))
     ]
-    return sorted(groups, key=lambda g: -max(r["value"] for r in g[1]))
+    return sorted(groups, key=lambda g: -max(_worth(r) for r in g[1]))
+
+
+def _worth(row: Mapping[str, Any]) -> float:
+    value = float(row["value"])
+    return value if row["better"] == "higher" else -value
 
 
 def _draw_groups(axes: Axes, groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> float:

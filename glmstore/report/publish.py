@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from glmstore.report.html import build_report
 from glmstore.report.leaderboard import leaderboard
 from glmstore.report.record import load_figures, save_summary
-from glmstore.report.terminal import interval_text
+from glmstore.report.text import interval_text
 from glmstore.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 from pydantic import Field
 
 from glmstore.config import Frozen
-from glmstore.report.leaderboard import COMPLETE
-from glmstore.report.terminal import interval_text, view_text
-
-Outcome = Literal["above", "below", "level"]
+from glmstore.report.contests import COMPLETE
+from glmstore.report.panel import NO_VIEW
+from glmstore.report.text import Outcome, head_text, interval_text, outcome, view_text
 
 
 class SuiteSummary(Frozen):
@@ -78,11 +77,6 @@ class Verdict:
 _RIVALS = {"twin": "its random twin", "onehot": "one-hot under the same head"}
 
 
-def outcome(low: float, high: float) -> Outcome:
-    """Return which side of zero an interval lies on; 'level' where it holds zero."""
-    return "above" if low > 0 else "below" if high < 0 else "level"
-
-
 def verdicts(frame: pl.DataFrame) -> list[Verdict]:
     """Put every finished model row of a leaderboard into words, in the leaderboard's order."""
     rows = frame.filter((pl.col("control") == "none") & (pl.col("status") == "ok"))
@@ -90,11 +84,12 @@ def verdicts(frame: pl.DataFrame) -> list[Verdict]:
 
 
 def _verdict(row: Mapping[str, Any]) -> Verdict:
-    view = view_text(row["view"])
+    on = f" on {view_text(row['view'])}" if row["view"] != NO_VIEW else ""
     return Verdict(
         benchmark=row["benchmark"],
-        subject=f"{row['model']}, {row['head']}" + (f" on {view}" if row["view"].count("/") >= 4 else ""),
-        score=f"{row['metric']} {interval_text(row['value'], row['ci_low'], row['ci_high'])}",
+        subject=f"{row['model']}, {head_text(row['head'], row['protocol'])}{on}",
+        score=f"{row['metric']} {interval_text(row['value'], row['ci_low'], row['ci_high'])}"
+        + (" (the lower the better)" if row["better"] == "lower" else ""),
         claims=tuple(_claims(row)),
         caveat="" if row["controls"] == COMPLETE else f"controls {row['controls']}",
     )
@@ -105,11 +100,13 @@ def _claims(row: Mapping[str, Any]) -> Iterator[tuple[str, Outcome, str]]:
         value, low, high = (row[f"delta_vs_{column}{suffix}"] for suffix in ("", "_low", "_high"))
         if value is None or low is None or high is None:
             continue
-        side = outcome(low, high)
+        side = outcome(low, high, row["better"])
+        difference = f"(Δ {interval_text(value, low, high, signed=True)})"
+        gain = interval_text(value, low, high) if value > 0 else interval_text(-value, -high, -low)
         words = {
-            "above": f"beats {rival} by {interval_text(value, low, high)}",
-            "below": f"falls short of {rival} by {interval_text(-value, -high, -low)}",
-            "level": f"does not beat {rival} (Δ {interval_text(value, low, high, signed=True)})",
+            "above": f"beats {rival} by {gain}",
+            "below": f"falls short of {rival} by {gain}",
+            "level": f"does not beat {rival} {difference}",
         }
         yield rival, side, words[side]
 
@@ -125,8 +122,8 @@ def headlines(frame: pl.DataFrame) -> list[str]:
 
 
 def _count(rows: pl.DataFrame, column: str, rival: str) -> str:
-    bounds = rows.select(f"delta_vs_{column}_low", f"delta_vs_{column}_high").drop_nulls()
-    sides = Counter(outcome(low, high) for low, high in bounds.iter_rows())
+    bounds = rows.select(f"delta_vs_{column}_low", f"delta_vs_{column}_high", "better").drop_nulls()
+    sides = Counter(outcome(low, high, better) for low, high, better in bounds.iter_rows())
     if not sides.total():
         return ""
     return (

@@ -10,48 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from glmstore.report.leaderboard import COMPLETE, CONTROL
-
-NOISE_CEILING = "noise_ceiling_"
-_DASH = "–"
-
-
-def interval_text(value: float | None, low: float | None, high: float | None, *, signed: bool = False) -> str:
-    """Return ``0.553 [0.541, 0.566]``; the value alone without an interval, a dash without a value.
-
-    Examples
-    --------
-    >>> interval_text(0.5531, 0.5412, 0.5664)
-    '0.553 [0.541, 0.566]'
-    >>> interval_text(0.01, -0.002, 0.022, signed=True)
-    '+0.010 [-0.002, +0.022]'
-    """
-    if value is None:
-        return _DASH
-    form = "+.3f" if signed else ".3f"
-    if low is None or high is None:
-        return format(value, form)
-    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
-
-
-def view_text(view: str) -> str:
-    """Return layer, pooling and strand of a view in a few letters: ``L5 mean``, ``L0 tokens``, ``L5 mean ±``.
-
-    Examples
-    --------
-    >>> view_text("gpn-mini/5/mean/forward/float16@0a1b2c3d")
-    'L5 mean'
-    """
-    if view.count("/") < 4:
-        return _DASH
-    _, layer, pooling, strand, _ = view.rsplit("/", 4)
-    return f"L{layer} {pooling}" + {"forward": "", "reverse": " −", "mean": " ±"}.get(strand, f" {strand}")
-
-
-def noise_ceiling(facts: Mapping[str, Any], metric: str) -> float | None:
-    """Return the benchmark's measured noise ceiling in `metric`, or None where it has none."""
-    found = facts.get(f"{NOISE_CEILING}{metric}")
-    return None if found is None else float(found)
+from glmstore.report.contests import COMPLETE, CONTROL
+from glmstore.report.text import head_text, interval_text, noise_ceiling, outcome, view_text
 
 
 def print_leaderboard(frame: pl.DataFrame, facts: Mapping[str, Mapping[str, Any]], console: Console) -> None:
@@ -115,16 +75,16 @@ def _notes(finished: pl.DataFrame, failed: pl.DataFrame) -> Iterator[Text]:
 
 
 def _who(row: Mapping[str, Any]) -> str:
-    return f"{row['model']} with {row['head']} on {view_text(row['view'])}"
+    head = head_text(row["head"], row["protocol"])
+    return f"{row['model']} with {head}" + ("" if row["view"] == "-" else f" on {view_text(row['view'])}")
 
 
 def _cells(row: Mapping[str, Any]) -> list[RenderableType]:
     is_model = row["control"] == "none"
-    head = row["head"] if row["protocol"] == "glmstore" else f"{row['head']} ({row['protocol']})"
     mark = "†" if row["pretraining_overlap"] in {"possible", "yes"} else ""
     return [
         Text(f"▸ {row['model']}{mark}" if is_model else row["model"], style="bold" if is_model else ""),
-        Text(head),
+        Text(head_text(row["head"], row["protocol"])),
         Text(view_text(row["view"])),
         Text(interval_text(row["value"], row["ci_low"], row["ci_high"])),
         *(_delta(row, name) for name in ("twin", "onehot")),
@@ -134,7 +94,8 @@ def _cells(row: Mapping[str, Any]) -> list[RenderableType]:
 
 def _delta(row: Mapping[str, Any], name: str) -> Text:
     value, low, high = (row[f"delta_vs_{name}{suffix}"] for suffix in ("", "_low", "_high"))
-    style = "" if low is None else "green" if low > 0 else "red" if high < 0 else ""
+    side = "level" if low is None else outcome(low, high, row["better"])
+    style = {"above": "green", "below": "red", "level": ""}[side]
     return Text(interval_text(value, low, high, signed=True), style=style)
 
 
@@ -143,8 +104,9 @@ def _footer(frame: pl.DataFrame) -> Iterator[Text]:
     seeds_text = f"{' or '.join(map(str, seeds)) or 'no'} probe seed{'' if seeds == [1] else 's'}"
     yield Text(
         "▸: models; others: controls. [95 % CI]: bootstrap over test clusters and probe seeds. Δ: model less "
-        "control under the same head, paired; green above zero, red below; not corrected for the number of "
-        f"comparisons. Models: mean over {seeds_text}; random twins: over initialisations × probe seeds.",
+        "control under the same head, paired; green where the model is better, red where it is worse; not "
+        "corrected for the number of comparisons. "
+        f"Models: mean over {seeds_text}; random twins: over initialisations × probe seeds.",
         style="dim",
     )
     if set(frame["pretraining_overlap"]) & {"possible", "yes"}:

@@ -80,6 +80,10 @@ class Lab:
         predictions: bool = True,
         n_items: int = N_ITEMS,
         draw: int = 0,
+        protocol: str = "glmstore",
+        metric: str | None = None,
+        flipped: bool = False,
+        site_effects: tuple[float, float] | None = None,
         **details: Any,
     ) -> str:
         """Write one cell; `noise` is the standard deviation added to a label of standard deviation one."""
@@ -90,7 +94,7 @@ class Lab:
             model=model,
             view=view,
             head=head,
-            protocol="glmstore",
+            protocol=protocol,
             split="official",
             seeds=tuple(range(seeds)),
             settings={"draw": draw},
@@ -102,12 +106,20 @@ class Lab:
             "details": json.dumps(details),
         }
         if error is not None:
-            metric = self._metrics.get(benchmark, ("pearson_r",))[0]
+            metric = metric or self._metrics.get(benchmark, ("pearson_r",))[0]
             none = {"value": None, "ci_low": None, "ci_high": None, "n": 0}
             row = ResultRow(**shared, **none, metric=metric, status="failed", error=error)
             self.store.write_results([row])
             return cell.key
+        if site_effects is not None:
+            rows = [
+                ResultRow(**shared, metric=name, value=value, ci_low=value - 0.1, ci_high=value + 0.1, n=300)
+                for name, value in zip(("gia_effect", "gia_control_effect"), site_effects, strict=True)
+            ]
+            self.store.write_results(rows)
+            return cell.key
         y, p = self._predict(benchmark, model, head, noise, seeds, n_items)
+        p = -p if flipped else p
         self.store.write_results(
             [self._row(shared, metric, y, p, cell.key) for metric in self._metrics[benchmark]],
             self._frame(cell.key, y, p) if predictions else None,

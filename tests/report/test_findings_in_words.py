@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from glmstore.report.leaderboard import leaderboard
-from glmstore.report.summary import headlines, outcome, verdicts
+from glmstore.report.summary import headlines, verdicts
+from glmstore.report.text import fact_text, head_text, minus, outcome
 
 if TYPE_CHECKING:
     from conftest import Lab
@@ -57,3 +58,47 @@ def test_a_model_without_controls_makes_no_claim(lab: Lab) -> None:
     lab.benchmark("mpra")
     lab.cell("mpra", "gpn-mini")
     assert headlines(leaderboard(lab.store)) == ["gpn-mini has no control to be compared with."]
+
+
+def test_where_low_values_are_good_a_fall_is_a_win(lab: Lab) -> None:
+    lab.benchmark("cagi5_f9", label_kind="variant_effect")
+    cosine = {"head": "cosine", "view": "-", "seeds": 1, "expected_sign": "negative"}
+    lab.cell("cagi5_f9", "rand_init:gpn-mini:0", noise=9.0, control="random_twin", **cosine)
+    lab.cell("cagi5_f9", "gpn-mini", noise=0.5, flipped=True, **cosine)
+    (verdict,) = verdicts(leaderboard(lab.store))
+    assert verdict.subject == "gpn-mini, cosine"
+    assert verdict.score.endswith("(the lower the better)")
+    ((_, side, words),) = verdict.claims
+    assert side == "above"
+    assert words.startswith("beats its random twin by 0.")
+
+
+@pytest.mark.parametrize(
+    ("head", "protocol", "text"),
+    [
+        ("ridge", "glmstore", "ridge"),
+        ("mlp", "glmstore-tuned", "mlp, tuned"),
+        ("mlp", "glmstore, permuted labels", "mlp, permuted labels"),
+        ("mlp", "glmstore-tuned, permuted labels", "mlp, tuned, permuted labels"),
+        ("cnn", "tang2025_paper", "cnn, tang2025_paper"),
+    ],
+)
+def test_a_protocol_of_its_own_shows_beside_the_head(head: str, protocol: str, text: str) -> None:
+    assert head_text(head, protocol) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (50518, "50,518"),
+        (0.912345, "0.9123"),
+        ("none", "none"),
+        ("A" * 230, "AAAAAAAAAAAAAAAA… (230 characters)"),
+    ],
+)
+def test_facts_are_written_short(value: float | str, text: str) -> None:
+    assert fact_text(value) == text
+
+
+def test_minus_signs_replace_hyphens_before_numbers_only() -> None:
+    assert minus("gpn-mini-2 on one-hot: -0.004 [-0.1, 0.1]") == "gpn-mini-2 on one-hot: −0.004 [−0.1, 0.1]"

@@ -154,6 +154,21 @@ def test_tuning_lora_zero_shot_and_provenance_show_their_numbers(filled: Lab) ->
     assert "layer 5, mean, forward" in text
 
 
+def test_effects_of_known_sites_stand_in_the_attribution_section(filled: Lab) -> None:
+    filled.cell("mpra", "onehot", head="gia:CRP", control="sequence", site_effects=(0.5, 0.1))
+    text = outline(render_report(filled.store, SUMMARY)).text
+    section = text[text.index("Effect of known sites") : text.index("Provenance of every view")]
+    assert "CRP mpra 0.500 [0.400, 0.600] 0.100 [0.000, 0.200] 300" in section
+    assert "gia effect [95 % CI]" in section
+
+
+def test_zero_shot_scores_say_what_they_are_set_against(filled: Lab) -> None:
+    said = {"set_against": "absolute effect", "expected_sign": "negative"}
+    filled.cell("cagi5_f9", "gpn-mini", head="cosine", view="-", seeds=1, **said)
+    text = outline(render_report(filled.store, SUMMARY)).text
+    assert "cosine is set against the absolute effect; a score that works has a negative correlation." in text
+
+
 def test_the_noise_ceiling_stands_among_the_facts_of_the_benchmark(filled: Lab) -> None:
     text = outline(render_report(filled.store, SUMMARY)).text
     assert "noise ceiling pearson r 0.9123" in text

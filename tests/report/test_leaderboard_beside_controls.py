@@ -243,3 +243,43 @@ def test_the_board_is_json_without_nan(lab: Lab) -> None:
     lab.cell("mpra", "gpn-mini", error="boom")
     text = json.dumps(leaderboard(lab.store).to_dicts(), allow_nan=False)
     assert {row["model"] for row in json.loads(text)} == {"constant", "gpn-mini"}
+
+
+def test_a_failed_control_without_a_metric_counts_for_every_metric(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.cell("mpra", "gpn-mini")
+    lab.cell("mpra", "rand_init:gpn-mini:0", control="random_twin", error="boom", metric="-")
+    board = leaderboard(lab.store, all_metrics=True).filter(pl.col("model") == "gpn-mini")
+    assert board["controls"].to_list() == ["failed: random twin; missing: one-hot"] * 2
+
+
+def test_a_tuned_head_and_permuted_labels_are_contests_of_their_own(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.panel("mpra", model=0.8, twin=1.5, one_hot=0.3)
+    lab.cell("mpra", "gpn-mini", protocol="glmstore-tuned")
+    lab.cell("mpra", "gpn-mini", protocol="glmstore, permuted labels", control="label", noise=50.0)
+    board = leaderboard(lab.store)
+    assert line(board, model="gpn-mini", protocol="glmstore")["controls"] == "complete"
+    tuned = line(board, model="gpn-mini", protocol="glmstore-tuned")
+    assert tuned["controls"] == "missing: random twin, one-hot"
+    assert line(board, control="label")["controls"] == "control"
+
+
+def test_a_similarity_that_should_fall_ranks_its_lowest_value_first(lab: Lab) -> None:
+    lab.benchmark("cagi5_f9", label_kind="variant_effect")
+    cosine = {"head": "cosine", "view": "-", "seeds": 1, "expected_sign": "negative"}
+    lab.cell("cagi5_f9", "rand_init:gpn-mini:0", noise=9.0, control="random_twin", **cosine)
+    lab.cell("cagi5_f9", "gpn-mini", noise=0.5, flipped=True, **cosine)
+    board = leaderboard(lab.store)
+    assert board["model"].to_list() == ["gpn-mini", "rand_init:gpn-mini"]
+    row = line(board, model="gpn-mini")
+    assert row["better"] == "lower"
+    assert row["value"] < 0
+    assert row["delta_vs_twin_high"] < 0
+
+
+def test_a_number_that_is_no_metric_of_predictions_is_shown_and_not_compared(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.cell("mpra", "gpn-mini", head="gia:CRP", site_effects=(0.5, 0.1))
+    row = line(leaderboard(lab.store, metric="gia_effect"))
+    assert (row["value"], row["controls"]) == (0.5, "not compared")

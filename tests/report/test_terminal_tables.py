@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from glmstore.report.leaderboard import leaderboard
-from glmstore.report.terminal import interval_text, print_leaderboard, view_text
+from glmstore.report.terminal import print_leaderboard
+from glmstore.report.text import interval_text, view_text
 
 if TYPE_CHECKING:
     from conftest import Lab
