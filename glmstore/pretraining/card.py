@@ -11,7 +11,7 @@ _LABELS = {
     "model": "**this model**",
     "uniform": "uniform (ln 4)",
     **{f"markov{k}": f"Markov chain, order {k}" for k in range(1, 6)},
-    "flank3": "±3 Markov: p(x | 3 left, 3 right)",
+    "flank3": "±3 Markov: p(x given 3 left, 3 right)",
 }
 _TEMPLATE = """# {name}
 
@@ -32,7 +32,8 @@ the training stretches, add-one smoothed. Gain over ±3 Markov with masks apart:
 (standard error over windows).
 
 ## Data
-- `{file}`: {records:,} records, sha256 `{sha256}`.
+- `{file}`: {records:,} records,
+  sha256 `{sha256}`.
 - {train_nt:,} nt trained on, {heldout_nt:,} nt held out ({share:.1%}).
 - Held out by position: of every {every} consecutive stretches of {region_nt:,} nt, stretch {offset} (from 0):
   {regions}.

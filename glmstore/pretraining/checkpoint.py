@@ -39,11 +39,22 @@ def save(
     final = out_dir / f"{_PREFIX}{step:09d}"
     if final.exists():
         shutil.rmtree(final)
+    for written in (*partial.iterdir(), partial):
+        _flush(written)
     partial.rename(final)
-    os.sync()
+    _flush(out_dir)
     for old in checkpoints(out_dir)[:-keep]:
         shutil.rmtree(old)
     return final
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file or folder lies on the disk, so that a rename cannot survive what it names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def checkpoints(out_dir: Path) -> list[Path]:

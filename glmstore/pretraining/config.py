@@ -138,6 +138,10 @@ class HeldOutScores(Frozen):
     window_nt: int
     masked15_positions: int
     masked15: dict[str, float] = Field(description="model, uniform, markov1..markov5, flank3")
+    slice_windows: int = Field(description="Windows, counted from the first, behind `slice_nll`.")
+    slice_nll: float = Field(
+        description="The model's `masked15` on these windows alone: cheap to compute again."
+    )
     separated_positions: int
     separated: dict[str, float]
     gain_over_flank3: float = Field(

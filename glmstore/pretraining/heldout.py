@@ -18,6 +18,7 @@ from glmstore.pretraining.markov import ContextModel, scorable
 
 WINDOW_NT = 192
 SPACING = 16
+SLICE_WINDOWS = 128
 _BATCH = 64
 
 
@@ -99,6 +100,8 @@ def score(
         window_nt=ids.shape[1],
         masked15_positions=int(together.hidden.sum()),
         masked15={name: float(values.mean()) for name, values in nll["masked15"].items()},
+        slice_windows=min(SLICE_WINDOWS, len(ids)),
+        slice_nll=float(nll["masked15"]["model"][np.nonzero(together.hidden)[0] < SLICE_WINDOWS].mean()),
         separated_positions=int(apart.hidden.sum()),
         separated={name: float(values.mean()) for name, values in nll["separated"].items()},
         gain_over_flank3=float(gain.mean()),

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -151,7 +151,7 @@ class Trainer:
         )
         return nll
 
-    def save(self) -> Any:
+    def save(self) -> Path:
         """Write a checkpoint and return its path."""
         state = {
             "recipe": self.config.recipe(),
@@ -167,7 +167,7 @@ class Trainer:
             self.config.out_dir, self.step, self.network, self.optimizer, state, self.config.keep_checkpoints
         )
 
-    def report(self, path: Any) -> PretrainReport:
+    def report(self, path: Path) -> PretrainReport:
         """Score the whole held-out set against every baseline."""
         scores = heldout.score(
             self.network,
