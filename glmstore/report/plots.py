@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from glmstore.report.text import head_text, view_text
+from glmstore.report.text import head_text, minus, view_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,7 +125,7 @@ def _draw_row(axes: Axes, y: float, row: Mapping[str, Any]) -> None:
         linestyle="none",
     )
     axes.annotate(
-        f"{row['value']:.3f}",
+        minus(f"{row['value']:.3f}"),
         (1.0, y),
         xycoords=("axes fraction", "data"),
         xytext=(6, 0),
