@@ -9,7 +9,7 @@ from pydantic import Field
 
 from flows.outcomes import settle
 from flows.settings import FlowConfig, thread_pool
-from glmstore.planning import FeatureUse, plan_features
+from glmstore.planning import FeatureUse, forget_features, plan_features
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
 from tasks.features import embed_chunk, register_benchmark
@@ -24,19 +24,23 @@ class BuildFeaturesConfig(FlowConfig):
     chunk: int = Field(16_384, ge=1, description="Sequences that one task embeds.")
 
     @property
-    def n_views(self) -> Tally:
+    def n_views(self) -> int:
         """Number of distinct views asked for."""
         return len({use.view for use in self.uses})
 
 
-@flow(name="build-features", flow_run_name="build features of {config.n_views} views", task_runner=thread_pool())
+@flow(
+    name="build-features", flow_run_name="build features of {config.n_views} views", task_runner=thread_pool()
+)
 def build_features(config: BuildFeaturesConfig) -> Tally:
     """Register the benchmarks and embed what their views lack; the tally counts vectors."""
     store = FeatureStore.open(config.store)
     for benchmark in dict.fromkeys(use.benchmark for use in config.uses):
         register_benchmark(config.store, benchmark)
-    plan = plan_features(store, config.uses, chunk=config.chunk, force=config.force)
+    if config.force:
+        forget_features(store, config.uses)
+    plan = plan_features(store, config.uses, chunk=config.chunk)
     log.info("features: %d vectors asked, %d in the store", plan.asked, plan.present)
-    submitted = [(chunk, embed_chunk.submit(chunk, config.force)) for chunk in plan.chunks]
+    submitted = [(chunk, embed_chunk.submit(chunk)) for chunk in plan.chunks]
     settle(submitted, stage="features", name=lambda c: f"{c.view.name} {c.number}/{c.of}")
     return Tally(computed=plan.asked - plan.present, reused=plan.present)

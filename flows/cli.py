@@ -26,14 +26,20 @@ What the store holds already is not computed again.
 
 
 def run(
-    target: Annotated[str, typer.Argument(metavar="SUITE|BENCHMARK|FILE", help="demo, full, a benchmark, or a CSV/TSV.")],
+    target: Annotated[
+        str, typer.Argument(metavar="SUITE|BENCHMARK|FILE", help="demo, full, a benchmark, or a CSV/TSV.")
+    ],
     sequence: Annotated[str, typer.Option(help="Column of sequences, for a table.")] = "sequence",
     label: Annotated[str, typer.Option(help="Column of labels, for a table.")] = "label",
     split: Annotated[
         str, typer.Option(help="For a table: a column of train/valid/test, 'hash' (80/10/10) or 'homology'.")
     ] = "hash",
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Model under test; may be repeated.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Probe seeds and random twins, for a benchmark or table.")] = 3,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Model under test; may be repeated.")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Probe seeds and random twins, for a benchmark or table.")
+    ] = 3,
     force: Annotated[bool, typer.Option("--force", help="Compute again what the store holds.")] = False,
     store: Store = None,
     json: Json = False,
@@ -66,7 +72,7 @@ def _start(suite: Suite, uri: str, *, force: bool) -> Exception | None:
 
 
 def _prepare_prefect() -> None:
-    """Send no telemetry, show the library's log lines in the Prefect UI, keep Prefect's own off the terminal."""
+    """Send no telemetry; show the library's log in the Prefect UI, and Prefect's own not on the terminal."""
     defaults = {
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -19,7 +19,9 @@ class FinetuneAdaptersConfig(FlowConfig):
 
     benchmark: str = Field(description="Benchmark with training items.")
     models: tuple[str, ...] = Field(description="Models that take LoRA; name the random twin too.")
-    settings: FineTuneSettings = Field(default_factory=FineTuneSettings, description="The same for every model.")
+    settings: FineTuneSettings = Field(
+        default_factory=FineTuneSettings, description="The same for every model."
+    )
 
 
 @flow(name="finetune-adapters", flow_run_name="lora on {config.benchmark}", task_runner=thread_pool())

@@ -1,4 +1,4 @@
-"""How the work of a flow ends: what is there is not computed, what fails is recorded, and failure comes last."""
+"""How the work of a flow ends: what is there is reused, what fails is recorded, and failure comes last."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class WorkFailedError(GlmstoreError):
         self.failures, self.tally = list(failures), tally
         lines = "\n".join(f"  {what}: {error}" for what, error in self.failures)
         super().__init__(
-            f"{len(self.failures)} pieces of work failed; {tally.computed + tally.reused} are done and stored.\n"
+            f"{len(self.failures)} pieces of work failed; "
+            f"{tally.computed + tally.reused} are done and stored.\n"
             f"{lines}\nRun the same command again to compute only these."
         )
 
@@ -72,6 +73,7 @@ def settle(
     failures: list[tuple[str, str]] = []
     jobs = {future: job for job, future in submitted}
     for number, future in enumerate(as_completed(list(jobs)), start=1):
+        future.wait()
         job = jobs[future]
         progress = {"stage": stage, "done": number, "of": len(jobs), "item": name(job)}
         log.info("%s: %d of %d, %s", stage, number, len(jobs), name(job), extra=progress)
@@ -98,7 +100,7 @@ def compute_cells(
     stage: str,
     force: bool = False,
 ) -> Tally:
-    """Submit the cells that the store does not hold complete, wait, and store a failed row for each that fails.
+    """Submit the cells that the store lacks, wait, and store a failed row for each that fails.
 
     Raises
     ------

@@ -16,14 +16,16 @@ class PretrainFlowConfig(Frozen):
     """One pretraining run and where its weights go."""
 
     training: PretrainConfig = Field(description="Corpus, architecture, budget, optimisation.")
-    export_to: Path | None = Field(None, description="Folder for weights and model card; None: checkpoints only.")
+    export_to: Path | None = Field(
+        None, description="Folder for weights and model card; None: checkpoints only."
+    )
     name: str = Field("gpn-mini", min_length=1, description="The model's name in its card.")
 
 
 @flow(name="pretrain", flow_run_name="pretrain {config.name}")
 def pretrain(config: PretrainFlowConfig) -> str:
-    """Train (resuming what an earlier run left), export, and return the checkpoint or the weights' sha256."""
+    """Train, resuming what an earlier run left; export if asked to; return the last checkpoint."""
     checkpoint = pretrain_network(config.training)
-    if config.export_to is None:
-        return checkpoint
-    return export_model(checkpoint, config.export_to, config.name)
+    if config.export_to is not None:
+        export_model(checkpoint, config.training.fasta, config.export_to, config.name)
+    return checkpoint

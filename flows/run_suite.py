@@ -20,7 +20,7 @@ from flows.train_probes import TrainProbesConfig, train_probes
 from glmstore.benchmarks.suites import Suite, get_suite
 from glmstore.finetuning import FineTuneSettings
 from glmstore.planning import feature_uses
-from glmstore.report.summary import SuiteSummary, suite_notes
+from glmstore.report.summary import SuiteSummary
 from glmstore.stages import Tally
 from tasks.features import register_reachable
 from tasks.reporting import publish_report
@@ -54,7 +54,7 @@ def run_suite(config: RunSuiteConfig) -> SuiteSummary:
         reused_cells=tally.reused,
         failed_cells=tally.failed,
         left_out=tuple(left_out.items()),
-        notes=suite_notes(suite),
+        notes=suite.notes,
         seeds=suite.seeds,
     )
     publish_report(config.store, summary)
@@ -81,7 +81,9 @@ def stages(suite: Suite, config: RunSuiteConfig) -> Iterator[Stage]:
         score = ScoreVariantsConfig(**shared, plan=suite.variants)
         yield lambda: score_variants(score, return_state=True)
     if suite.explain:
-        look = ExplainConfig(**shared, plan=suite.explain, probes=suite.probes, models=suite.models, seeds=suite.seeds)
+        look = ExplainConfig(
+            **shared, plan=suite.explain, probes=suite.probes, models=suite.models, seeds=suite.seeds
+        )
         yield lambda: explain(look, return_state=True)
 
 
@@ -91,7 +93,7 @@ def add_up(ended: Iterator[State[Any]]) -> tuple[Tally, list[tuple[str, str]]]:
     Raises
     ------
     Exception
-        Whatever a stage raised that was not the failure of single pieces: then nothing can be said of the rest.
+        Whatever a stage raised that was not the failure of single pieces of its work.
     """
     total, failures = Tally(), []
     for state in ended:

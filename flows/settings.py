@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field, field_validator
 
 from glmstore.config import Frozen, Settings
@@ -23,10 +24,12 @@ class FlowConfig(Frozen):
     @classmethod
     def _outlives_a_process(cls, store: str) -> str:
         if store.startswith("memory:"):
-            raise ValueError("memory:// lives in one process only; a flow needs a store its tasks can open again")
+            raise ValueError(
+                "memory:// lives in one process only; a flow needs a store its tasks can open again"
+            )
         return store
 
 
-def thread_pool() -> ThreadPoolTaskRunner[Any]:
-    """Return a runner of `GLMSTORE_WORKERS` threads; each task's own torch threads share the cores among them."""
-    return ThreadPoolTaskRunner(max_workers=Settings().workers)
+def thread_pool() -> TaskRunner[PrefectFuture[Any]]:
+    """Return a runner of `GLMSTORE_WORKERS` threads; each task may use the cores itself."""
+    return ThreadPoolTaskRunner(max_workers=Settings().workers)  # type: ignore[return-value]

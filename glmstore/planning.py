@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from glmstore.benchmarks.suites import ProbePlan, Suite, ViewRequest
 from glmstore.config import Frozen
+from glmstore.errors import HeadError
 from glmstore.models import get_model
+from glmstore.probing import ProbeSettings, TuneSettings, plan_cell
+from glmstore.results import Cell
+from glmstore.tuning import StudyRef, remaining
 from glmstore.views import FeatureView
+from glmstore.workspace import Workspace
 
 if TYPE_CHECKING:
     from glmstore.store import FeatureStore
@@ -28,7 +34,7 @@ class FeatureChunk(Frozen):
 
     store: str
     view: FeatureView
-    keys: tuple[str, ...]
+    seq_keys: tuple[str, ...]
     number: int = Field(description="1-based number of this chunk within its view, for people.")
     of: int = Field(description="Chunks of this view in this plan.")
 
@@ -39,6 +45,19 @@ class FeaturePlan(Frozen):
     chunks: tuple[FeatureChunk, ...]
     asked: int = Field(description="Vectors the uses need, over all views.")
     present: int = Field(description="Of these, how many the store holds.")
+
+
+class ProbeJob(Frozen):
+    """One probe cell with everything its training needs."""
+
+    store: str
+    cell: Cell
+    view: FeatureView
+    settings: ProbeSettings
+
+    def folder(self, beside: Workspace) -> Path:
+        """Return where the fitted probe of the first seed lies."""
+        return beside.probes / self.cell.key / f"seed-{self.cell.seeds[0]}"
 
 
 def resolve_view(request: ViewRequest) -> FeatureView:
@@ -70,9 +89,15 @@ def feature_uses(suite: Suite) -> tuple[FeatureUse, ...]:
     return tuple(dict.fromkeys(uses))
 
 
-def plan_features(
-    store: FeatureStore, uses: Iterable[FeatureUse], *, chunk: int = 16_384, force: bool = False
-) -> FeaturePlan:
+def forget_features(store: FeatureStore, uses: Iterable[FeatureUse]) -> None:
+    """Drop the views that are asked for, so that every vector of them is computed again."""
+    stored = set(store.views()["name"].to_list())
+    for view in {resolve_view(use.view) for use in uses}:
+        if view.name in stored:
+            store.drop(view)
+
+
+def plan_features(store: FeatureStore, uses: Iterable[FeatureUse], *, chunk: int = 16_384) -> FeaturePlan:
     """Compare what is asked for with what the store holds.
 
     Parameters
@@ -83,8 +108,6 @@ def plan_features(
         Pairs of benchmark and view; sequences that several benchmarks share are planned once.
     chunk
         Sequences a chunk holds at most.
-    force
-        Plan every key again, stored or not.
 
     Raises
     ------
@@ -93,17 +116,82 @@ def plan_features(
     """
     wanted: dict[FeatureView, dict[str, None]] = {}
     for use in uses:
-        keys = store.benchmark_items(use.benchmark)["seq_key"]
-        wanted.setdefault(resolve_view(use.view), {}).update(dict.fromkeys(keys.to_list()))
+        needed = store.benchmark_items(use.benchmark)["seq_key"].to_list()
+        wanted.setdefault(resolve_view(use.view), {}).update(dict.fromkeys(needed))
     chunks: list[FeatureChunk] = []
     missing_total = 0
     for view, keys in wanted.items():
-        missing = list(keys) if force else store.missing(view, list(keys))
+        missing = store.missing(view, list(keys))
         missing_total += len(missing)
         parts = [tuple(missing[i : i + chunk]) for i in range(0, len(missing), chunk)]
         chunks += [
-            FeatureChunk(store=store.uri, view=view, keys=part, number=i, of=len(parts))
+            FeatureChunk(store=store.uri, view=view, seq_keys=part, number=i, of=len(parts))
             for i, part in enumerate(parts, start=1)
         ]
     asked = sum(len(keys) for keys in wanted.values())
     return FeaturePlan(chunks=tuple(chunks), asked=asked, present=asked - missing_total)
+
+
+def plan_probes(
+    store: FeatureStore, probes: Sequence[ProbePlan], models: Sequence[ViewRequest], seeds: tuple[int, ...]
+) -> list[ProbeJob]:
+    """Return every probe cell of these plans: heads on every model, token heads on token views, tuned heads.
+
+    Parameters
+    ----------
+    store
+        Holds the benchmarks.
+    probes
+        What is asked for, benchmark by benchmark.
+    models
+        Models under test and their controls.
+    seeds
+        Probe seeds.
+
+    Raises
+    ------
+    UnknownNameError
+        If a benchmark, model or head is not known.
+    """
+    jobs: list[ProbeJob] = []
+
+    def add(benchmark: str, request: ViewRequest, head: str, settings: ProbeSettings) -> None:
+        view = resolve_view(request)
+        cell = plan_cell(store, benchmark, view, head, settings)
+        jobs.append(ProbeJob(store=store.uri, cell=cell, view=view, settings=settings))
+
+    for plan in probes:
+        untuned = ProbeSettings(seeds=seeds)
+        for request in models:
+            for head in plan.heads:
+                add(plan.benchmark, request, head, untuned)
+            if plan.tune:
+                tune = TuneSettings(n_trials=plan.tune.trials, max_epochs=plan.tune.max_epochs)
+                add(plan.benchmark, request, plan.tune.head, ProbeSettings(seeds=seeds, tune=tune))
+        limited = ProbeSettings(
+            seeds=seeds[:1], max_epochs=plan.max_epochs, hyperparameters=plan.hyperparameters or None
+        )
+        for request in token_requests(plan, models):
+            for head in plan.token_heads:
+                add(plan.benchmark, request, head, limited)
+    return jobs
+
+
+def trial_batches(study: StudyRef, size: int) -> list[int]:
+    """Return how many trials each task of a study runs: what is left of its budget, cut by `size`."""
+    left = remaining(study)
+    return [min(size, left - start) for start in range(0, left, size)]
+
+
+def explained_job(jobs: Iterable[ProbeJob], benchmark: str) -> ProbeJob:
+    """Return the job whose probe reads one-hot letters through a network.
+
+    Raises
+    ------
+    HeadError
+        If no such probe is among the jobs.
+    """
+    for job in jobs:
+        if job.cell.benchmark == benchmark and job.cell.model == "onehot" and job.cell.head == "cnn":
+            return job
+    raise HeadError(f"{benchmark} has no probe to explain: add head cnn on onehot tokens to its plan.")

@@ -63,6 +63,11 @@ class Workspace:
         return self.root / "figures"
 
     @property
+    def has_figures(self) -> bool:
+        """Whether there is any figure."""
+        return any(self.figures.glob("*.png"))
+
+    @property
     def report(self) -> Path:
         """The HTML report of the last suite."""
         return self.root / "report.html"

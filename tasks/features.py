@@ -23,8 +23,8 @@ def register_reachable(store: str, benchmarks: tuple[str, ...]) -> dict[str, str
 
 
 @compute_task("embed {chunk.view.model} {chunk.view.pooling} {chunk.number}/{chunk.of}")
-def embed_chunk(chunk: FeatureChunk, force: bool = False) -> int:
+def embed_chunk(chunk: FeatureChunk) -> int:
     """Embed the chunk's sequences that the view still lacks; return how many were computed."""
     store = FeatureStore.open(chunk.store)
-    sequences = store.sequences(chunk.keys)["sequence"].to_list()
-    return materialize(store, chunk.view.model, sequences, view=chunk.view, force=force).computed
+    sequences = store.sequences(chunk.seq_keys)["sequence"].to_list()
+    return materialize(store, chunk.view.model, sequences, view=chunk.view).computed

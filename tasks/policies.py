@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import httpx
 from prefect import Task, task
@@ -12,7 +12,8 @@ from prefect.tasks import exponential_backoff
 
 from glmstore.errors import GlmstoreError
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 TRANSIENT = (ConnectionError, TimeoutError, httpx.TransportError)
 """What may pass by itself: storage or network out of reach for a moment."""
@@ -36,7 +37,7 @@ def _may_retry(task: object, task_run: object, state: Any) -> bool:  # noqa: ARG
     return False
 
 
-def compute_task(name: str) -> Callable[[F], Task[..., Any]]:
+def compute_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Return a decorator for tasks that read from the store, compute, and write back to it.
 
     Prefect's own result cache stays out of it: whether a chunk or a cell is done is asked of the store, which

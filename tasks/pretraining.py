@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import UUID
 
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from glmstore.pretraining import PretrainConfig, StepReport, export_weights, pretrain
+from glmstore.pretraining import HeldOutScores, PretrainConfig, StepReport, export_weights, pretrain
 
 
-@task(task_run_name="pretrain on {config.fasta.name}", retries=2, retry_delay_seconds=10, cache_policy=NO_CACHE)
+@task(
+    task_run_name="pretrain on {config.fasta.name}", retries=2, retry_delay_seconds=10, cache_policy=NO_CACHE
+)
 def pretrain_network(config: PretrainConfig) -> str:
     """Train, or go on from the newest checkpoint; return the folder of the last checkpoint."""
-    progress = create_progress_artifact(progress=0.0, description=f"Pretraining on {config.fasta.name}")
+    progress: UUID = create_progress_artifact(  # type: ignore[assignment]
+        progress=0.0, description=f"Pretraining on {config.fasta.name}"
+    )
 
     def show(step: StepReport) -> None:
         if step.heldout_nll is not None:
@@ -24,6 +29,6 @@ def pretrain_network(config: PretrainConfig) -> str:
 
 
 @task(task_run_name="export {name}", cache_policy=NO_CACHE)
-def export_model(checkpoint: str, out_dir: Path, name: str) -> str:
-    """Write fp16 weights, configuration and model card; return the weights' sha256."""
-    return export_weights(Path(checkpoint), out_dir, name=name)
+def export_model(checkpoint: str, fasta: Path, out_dir: Path, name: str) -> HeldOutScores:
+    """Write fp16 weights, configuration and model card; return their scores on the held-out stretches."""
+    return export_weights(Path(checkpoint), fasta, out_dir, name=name)

@@ -12,6 +12,7 @@ from glmstore.errors import UnknownNameError
 from glmstore.heads.base import TrainedKind
 from glmstore.views import DType, Pooling
 
+MANY_SEEDS = 5
 DEFAULT_MODELS = ("gpn-mini",)
 CAGI5 = ("cagi5_ldlr", "cagi5_sort1", "cagi5_f9", "cagi5_pklr")
 GUE_TF = tuple(f"gue_tf_{i}" for i in range(5))
@@ -31,7 +32,6 @@ class TunePlan(Frozen):
 
     head: str = Field("mlp", description="Head that is tuned.")
     trials: int = Field(8, ge=1, description="Trials for every model.")
-    batch: int = Field(4, ge=1, description="Trials one task runs.")
     max_epochs: int = Field(8, ge=1, description="Longest training of a trial, and of the tuned probe.")
 
 
@@ -47,6 +47,20 @@ class ProbePlan(Frozen):
     hyperparameters: dict[str, float | int | str] = Field(
         default_factory=dict, description="Overrides of the token heads' defaults."
     )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What limits the trained heads, one sentence each."""
+        notes = []
+        if self.token_heads:
+            changed = ", ".join(f"{name} {value}" for name, value in self.hyperparameters.items())
+            epochs = f"at most {self.max_epochs} epochs" if self.max_epochs else "the head's own epochs"
+            heads = ", ".join(self.token_heads)
+            notes.append(f"{self.benchmark}: {heads} with {changed or 'its defaults'}, {epochs}, one seed.")
+        if tune := self.tune:
+            limits = f"{tune.trials} trials of at most {tune.max_epochs} epochs for every model"
+            notes.append(f"{self.benchmark}: {tune.head} tuned with {limits}.")
+        return tuple(notes)
 
 
 class FineTunePlan(Frozen):
@@ -78,7 +92,9 @@ class Suite(Frozen):
 
     name: str
     summary: str = Field(description="One line for people.")
-    models: tuple[ViewRequest, ...] = Field(description="Models under test and their controls, as pooled views.")
+    models: tuple[ViewRequest, ...] = Field(
+        description="Models under test and their controls, as pooled views."
+    )
     probes: tuple[ProbePlan, ...] = ()
     finetune: FineTunePlan | None = None
     variants: VariantPlan | None = None
@@ -92,14 +108,31 @@ class Suite(Frozen):
         names += self.variants.benchmarks if self.variants else ()
         return tuple(dict.fromkeys(names))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the suite's numbers has to know, one sentence each."""
+        n_twins = sum(m.model.startswith("rand_init:") for m in self.models)
+        notes = [f"{len(self.seeds)} probe seeds and {n_twins} random twins."]
+        if len(self.seeds) < MANY_SEEDS:
+            notes.append(
+                f"Fewer than {MANY_SEEDS} seeds: intervals are rough; `full` runs {MANY_SEEDS}."
+            )
+        for plan in self.probes:
+            notes += plan.notes
+        if tuned := self.finetune:
+            used = f"{tuned.max_train or 'all'} training items"
+            notes.append(f"{tuned.benchmark}: LoRA on {used}, {tuned.epochs} epochs, one seed.")
+        return tuple(notes)
+
     def without(self, benchmarks: set[str]) -> Suite:
         """Return the suite less everything that needs one of `benchmarks`."""
-        kept = tuple(b for b in self.variants.benchmarks if b not in benchmarks) if self.variants else ()
+        tuned, explained, variants = self.finetune, self.explain, self.variants
+        scored = tuple(b for b in variants.benchmarks if b not in benchmarks) if variants else ()
         changes = {
             "probes": tuple(p for p in self.probes if p.benchmark not in benchmarks),
-            "finetune": self.finetune if self.finetune and self.finetune.benchmark not in benchmarks else None,
-            "explain": self.explain if self.explain and self.explain.benchmark not in benchmarks else None,
-            "variants": self.variants.model_copy(update={"benchmarks": kept}) if self.variants and kept else None,
+            "finetune": tuned if tuned and tuned.benchmark not in benchmarks else None,
+            "explain": explained if explained and explained.benchmark not in benchmarks else None,
+            "variants": variants.model_copy(update={"benchmarks": scored}) if variants and scored else None,
         }
         return self.model_copy(update=changes)
 
@@ -109,10 +142,14 @@ def twins(model: str, n: int) -> tuple[str, ...]:
     return tuple(f"rand_init:{model}:{seed}" for seed in range(n))
 
 
+def with_twins(models: tuple[str, ...], n: int) -> tuple[str, ...]:
+    """Return every model, each followed by its `n` random twins."""
+    return tuple(name for model in models for name in (model, *twins(model, n)))
+
+
 def panel(models: tuple[str, ...], n_twins: int, *, one_hot: bool = True) -> tuple[ViewRequest, ...]:
     """Return the models with their control panel: random twins, k-mer frequencies, one-hot."""
-    tested = [name for model in models for name in (model, *twins(model, n_twins))]
-    requests = [ViewRequest(model=name) for name in (*tested, "kmer4")]
+    requests = [ViewRequest(model=name) for name in (*with_twins(models, n_twins), "kmer4")]
     if one_hot:
         requests.append(ViewRequest(model="onehot", pooling="tokens", dtype="uint8"))
     return tuple(requests)
@@ -120,7 +157,7 @@ def panel(models: tuple[str, ...], n_twins: int, *, one_hot: bool = True) -> tup
 
 def _published(name: str, summary: str, models: tuple[str, ...], n_seeds: int, gue: bool) -> Suite:
     small_cnn: dict[str, float | int | str] = {"width": 0.5, "learning_rate": 1e-3}
-    with_one_twin = tuple(name for model in models for name in (model, *twins(model, 1)))
+    with_one_twin = with_twins(models, 1)
     sortseq = ProbePlan(
         benchmark="sortseq_lac",
         heads=("ridge",),
@@ -143,7 +180,7 @@ def _published(name: str, summary: str, models: tuple[str, ...], n_seeds: int, g
         models=panel(models, n_seeds),
         probes=(sortseq, lentimpra, *(ProbePlan(benchmark=b, heads=("logistic",)) for b in GUE_TF if gue)),
         finetune=FineTunePlan(benchmark="sortseq_lac", models=with_one_twin, epochs=2, max_train=6000),
-        variants=VariantPlan(benchmarks=CAGI5, models=tuple(r for m in models for r in (m, *twins(m, n_seeds)))),
+        variants=VariantPlan(benchmarks=CAGI5, models=with_twins(models, n_seeds)),
         explain=ExplainPlan(benchmark="sortseq_lac"),
         seeds=tuple(range(n_seeds)),
     )
@@ -210,7 +247,7 @@ def single_benchmark_suite(
 
 def zero_shot_suite(benchmark: str, *, models: tuple[str, ...] = DEFAULT_MODELS, n_twins: int = 3) -> Suite:
     """Return a suite that scores the variants of one benchmark with the models and their random twins."""
-    scored = tuple(name for model in models for name in (model, *twins(model, n_twins)))
+    scored = with_twins(models, n_twins)
     return Suite(
         name=benchmark,
         summary=f"zero-shot scores on {benchmark}",

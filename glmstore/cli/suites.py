@@ -96,7 +96,7 @@ def _suite_of(spec: BenchmarkSpec, models: tuple[str, ...], seeds: int) -> Suite
 
 
 def show_outcome(uri: str, suite: Suite, *, json: bool) -> None:
-    """Print the leaderboard of the suite's benchmarks, what was done and left out, and where the report lies."""
+    """Print the suite's leaderboard, what was done and left out, and where the report lies."""
     from glmstore.report.leaderboard import leaderboard
     from glmstore.report.record import load_summary
     from glmstore.report.terminal import print_leaderboard

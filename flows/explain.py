@@ -1,0 +1,42 @@
+"""Explain the one-hot CNN of a benchmark: saliency, and global importance of its known sites."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import Field
+
+from flows.outcomes import settle, unfinished
+from flows.settings import FlowConfig, thread_pool
+from glmstore.attribution.explain import ExplainSettings, plan_cells
+from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, ViewRequest
+from glmstore.planning import explained_job, plan_probes
+from glmstore.stages import Tally
+from glmstore.store import FeatureStore
+from glmstore.workspace import Workspace
+from tasks.attribution import explain_probe
+from tasks.probes import train_probe
+
+
+class ExplainConfig(FlowConfig):
+    """Which benchmark is explained, and which probe cells there are to choose from."""
+
+    plan: ExplainPlan = Field(description="Benchmark with known sites.")
+    probes: tuple[ProbePlan, ...] = Field(description="As in train-probes.")
+    models: tuple[ViewRequest, ...] = Field(description="As in train-probes.")
+    seeds: tuple[int, ...] = Field((0,), description="As in train-probes.")
+
+
+@flow(name="explain", flow_run_name="explain {config.plan.benchmark}", task_runner=thread_pool())
+def explain(config: ExplainConfig) -> Tally:
+    """Explain the probe unless the store and the figures are there; a probe that is gone is trained again."""
+    store, beside = FeatureStore.open(config.store), Workspace.of(config.store)
+    settings = ExplainSettings(n_backgrounds=config.plan.n_backgrounds)
+    job = explained_job(plan_probes(store, config.probes, config.models, config.seeds), config.plan.benchmark)
+    cells = plan_cells(job.cell, settings)
+    if beside.has_figures and not unfinished(store, cells, force=config.force):
+        return Tally(reused=len(cells))
+    if not job.folder(beside).is_dir():
+        train_probe(job)
+    explained = explain_probe.submit(config.store, job, settings)
+    settle([(job, explained)], stage="explain", name=lambda j: f"explain {j.cell.head} on {j.cell.benchmark}")
+    return Tally(computed=len(cells))

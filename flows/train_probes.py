@@ -1,0 +1,66 @@
+"""Train probes on stored features: tune alike for every model on validation, judge on test items once."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import Field
+
+from flows.outcomes import compute_cells, settle, unfinished
+from flows.settings import FlowConfig, thread_pool
+from glmstore.benchmarks.suites import ProbePlan, ViewRequest
+from glmstore.planning import ProbeJob, plan_probes, trial_batches
+from glmstore.stages import Tally
+from glmstore.store import FeatureStore
+from glmstore.tuning import StudyRef, open_study
+from glmstore.workspace import Workspace
+from tasks.probes import train_probe, tune_probe
+
+
+class TrainProbesConfig(FlowConfig):
+    """Which heads are trained on which views of which benchmarks."""
+
+    probes: tuple[ProbePlan, ...] = Field(description="Heads, benchmark by benchmark.")
+    models: tuple[ViewRequest, ...] = Field(description="Models under test and their controls.")
+    seeds: tuple[int, ...] = Field((0,), description="Probe seeds.")
+    trials_a_task: int = Field(4, ge=1, description="Trials of a search that one task runs.")
+
+    @property
+    def benchmarks(self) -> str:
+        """Names of the benchmarks, for people."""
+        return ", ".join(plan.benchmark for plan in self.probes)
+
+
+@flow(name="train-probes", flow_run_name="probes on {config.benchmarks}", task_runner=thread_pool())
+def train_probes(config: TrainProbesConfig) -> Tally:
+    """Tune what is to be tuned, then train and judge the probes that the store has no results of."""
+    store = FeatureStore.open(config.store)
+    jobs = {job.cell.key: job for job in plan_probes(store, config.probes, config.models, config.seeds)}
+    cells = [job.cell for job in jobs.values()]
+    todo = [jobs[cell.key] for cell in unfinished(store, cells, force=config.force)]
+    studies = tune(store, [job for job in todo if job.settings.tune], config)
+    return compute_cells(
+        store,
+        cells,
+        lambda cell: train_probe.submit(jobs[cell.key], studies.get(cell.key)),
+        stage="probes",
+        force=config.force,
+    )
+
+
+def tune(store: FeatureStore, jobs: list[ProbeJob], config: TrainProbesConfig) -> dict[str, StudyRef]:
+    """Run what is left of every job's study, in batches of trials; return the studies by cell key."""
+    folder = Workspace.of(config.store).studies
+    studies = {
+        job.cell.key: open_study(
+            store, job.cell.benchmark, job.view, job.cell.head, job.settings.tune, folder
+        )
+        for job in jobs
+        if job.settings.tune
+    }
+    batches = [(study, n) for study in studies.values() for n in trial_batches(study, config.trials_a_task)]
+    settle(
+        [((study, n), tune_probe.submit(config.store, study, n)) for study, n in batches],
+        stage="tuning",
+        name=lambda batch: f"{batch[1]} trials of {batch[0].name}",
+    )
+    return studies

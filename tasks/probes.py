@@ -1,0 +1,31 @@
+"""Tune and train probes."""
+
+from __future__ import annotations
+
+from glmstore.planning import ProbeJob
+from glmstore.probing import run_cell
+from glmstore.store import FeatureStore
+from glmstore.tuning import StudyRef, best, run_trials
+from glmstore.workspace import Workspace
+from tasks.policies import compute_task
+
+
+@compute_task("tune {study.head} on {study.benchmark} with {study.view.model}")
+def tune_probe(store: str, study: StudyRef, trials: int) -> int:
+    """Run a batch of a study's trials; return how many this task ran."""
+    return run_trials(FeatureStore.open(store), study, trials)
+
+
+@compute_task("{job.cell.head} on {job.cell.benchmark} with {job.cell.model}")
+def train_probe(job: ProbeJob, study: StudyRef | None = None) -> str:
+    """Train, judge and save the probes of one cell; return the cell's key."""
+    store = FeatureStore.open(job.store)
+    run_cell(
+        store,
+        job.cell,
+        job.view,
+        settings=job.settings,
+        tuned=best(study) if study else None,
+        save_to=Workspace.of(job.store).probes,
+    ).write(store)
+    return job.cell.key

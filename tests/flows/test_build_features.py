@@ -1,0 +1,36 @@
+from flows.build_features import BuildFeaturesConfig, build_features
+from glmstore.benchmarks.suites import ViewRequest
+from glmstore.planning import FeatureUse, plan_features, resolve_view
+from glmstore.store import FeatureStore
+
+KMER = ViewRequest(model="kmer2")
+ONE_HOT = ViewRequest(model="onehot", pooling="tokens", dtype="uint8")
+
+
+def config(store: FeatureStore, *views: ViewRequest, **changes: object) -> BuildFeaturesConfig:
+    uses = tuple(FeatureUse(benchmark="toy_gc", view=view) for view in views)
+    return BuildFeaturesConfig(store=store.uri, uses=uses, **changes)  # type: ignore[arg-type]
+
+
+def test_a_flow_fills_what_is_missing_and_a_second_one_computes_nothing(toy_store: FeatureStore) -> None:
+    both = config(toy_store, KMER, ONE_HOT, chunk=100)
+    first = build_features(both)
+    assert (first.computed, first.reused) == (480, 0)
+    keys = toy_store.benchmark_items("toy_gc")["seq_key"].to_list()
+    assert toy_store.missing(resolve_view(KMER), keys) == []
+    assert toy_store.read(resolve_view(ONE_HOT), keys).values.shape == (240, 40, 4)
+    second = build_features(both)
+    assert (second.computed, second.reused) == (0, 480)
+
+
+def test_only_the_missing_keys_are_planned_in_chunks_of_the_size_asked(toy_store: FeatureStore) -> None:
+    build_features(config(toy_store, KMER))
+    plan = plan_features(toy_store, config(toy_store, KMER, ONE_HOT).uses, chunk=100)
+    assert [len(c.seq_keys) for c in plan.chunks] == [100, 100, 40]
+    assert {c.view for c in plan.chunks} == {resolve_view(ONE_HOT)}
+    assert (plan.asked, plan.present) == (480, 240)
+
+
+def test_force_computes_every_vector_again(toy_store: FeatureStore) -> None:
+    build_features(config(toy_store, KMER))
+    assert build_features(config(toy_store, KMER, force=True)).computed == 240
