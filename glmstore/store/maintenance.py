@@ -68,19 +68,19 @@ def _compact_and_clean(
     connection: Connection, name: str, handle: Any, older_than: timedelta
 ) -> dict[str, int]:
     if connection.in_memory:
-        before = handle.stats().fragment_stats.num_fragments
+        before = handle.stats()["fragment_stats"]["num_fragments"]
         handle.optimize(cleanup_older_than=_READER_GONE)
-        after = handle.stats().fragment_stats.num_fragments
+        after = handle.stats()["fragment_stats"]["num_fragments"]
         return {"rows": handle.count_rows(), "files_before": before, "files_after": after, "bytes_freed": 0}
     before = len(handle.to_lance().get_fragments())
-    for attempt in range(_ATTEMPTS):
+    for _ in range(_ATTEMPTS):
         try:
             _compact(handle)
             break
-        except (OSError, RuntimeError) as error:  # a writer touched the same files: plan again
-            if "conflict" not in str(error).lower() or attempt == _ATTEMPTS - 1:
+        except (OSError, RuntimeError) as error:
+            if "conflict" not in str(error).lower():
                 raise
-            log.info("compaction of %s collided with a writer; planning again", name)
+            log.info("another process is merging the files of %s; looking again at what is left", name)
     dataset = handle.to_lance()
     _drop_stale_tags(connection, handle)
     freed = dataset.cleanup_old_versions(older_than=older_than, error_if_tagged_old_versions=False)

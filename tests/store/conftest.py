@@ -35,7 +35,9 @@ def _view(**changes: Any) -> FeatureView:
 
 def _origin(dim: int = 8, **changes: Any) -> Provenance:
     known = {"weights_sha256": "a" * 64, "tokenizer_sha256": "b" * 64, "code_version": "0.1.0"}
-    return Provenance(**{"model_spec": {"name": "toy"}, "dim": dim, "precision": "float32", **known, **changes})
+    return Provenance(
+        **{"model_spec": {"name": "toy"}, "dim": dim, "precision": "float32", **known, **changes}
+    )
 
 
 def _sequences(n: int, seed: int = 0, length: int = 40) -> list[str]:
@@ -49,8 +51,11 @@ def _vectors(n: int, dim: int = 8, seed: int = 0) -> np.ndarray:
 
 def _row(cell_key: str, metric: str = "pearson_r", value: float | None = 0.5, **changes: Any) -> ResultRow:
     fields: dict[str, Any] = {
-        **{name: "x" for name in ("model", "view", "benchmark", "split", "head", "protocol")},
-        **{"ci_low": 0.4, "ci_high": 0.6, "n": 10, "seeds": 1},
+        **dict.fromkeys(("model", "view", "benchmark", "split", "head", "protocol"), "x"),
+        "ci_low": 0.4,
+        "ci_high": 0.6,
+        "n": 10,
+        "seeds": 1,
     }
     return ResultRow(**{**fields, "cell_key": cell_key, "metric": metric, "value": value, **changes})
 
@@ -84,7 +89,7 @@ def result_row() -> Callable[..., ResultRow]:
 def fill() -> Callable[..., tuple[FeatureView, list[str], np.ndarray]]:
     """Put `n` sequences with float16 vectors into a store; return the view, the keys and the vectors."""
 
-    def filled(store: FeatureStore, n: int = 20, dim: int = 8, seed: int = 0, **changes: Any):  # noqa: ANN202
+    def filled(store: FeatureStore, n: int = 20, dim: int = 8, seed: int = 0, **changes: Any):
         view, vectors = _view(**changes), _vectors(n, dim, seed)
         keys = store.add_sequences(_sequences(n, seed))
         store.declare(view, _origin(dim))

@@ -51,7 +51,10 @@ def test_benchmarks_are_listed_by_name(store: FeatureStore) -> None:
     store.register_benchmark(SPEC, BenchmarkData(items()))
     store.register_benchmark(SPEC.model_copy(update={"name": "another"}), BenchmarkData(items(3)))
     frame = store.benchmarks()
-    assert frame.select("name", "n_items", "label_kind").rows() == [("another", 3, "regression"), ("toy_mpra", 6, "regression")]
+    assert frame.select("name", "n_items", "label_kind").rows() == [
+        ("another", 3, "regression"),
+        ("toy_mpra", 6, "regression"),
+    ]
 
 
 def test_registering_the_same_again_changes_nothing(store: FeatureStore) -> None:
@@ -78,7 +81,9 @@ def test_a_changed_description_of_the_same_items_is_taken_over(store: FeatureSto
     assert store.benchmark_facts("toy_mpra") == {"x": 1}
 
 
-def test_until_the_last_commit_readers_see_the_old_items(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_until_the_last_commit_readers_see_the_old_items(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.register_benchmark(SPEC, BenchmarkData(items()))
     seen = []
     write = store._connection.write

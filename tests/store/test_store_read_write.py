@@ -17,7 +17,9 @@ def test_what_is_written_is_read_back_bit_for_bit_in_the_order_asked(any_store: 
     assert read.values.tobytes() == vectors[asked].tobytes()
 
 
-def test_a_small_read_of_a_large_view_takes_rows_and_still_keeps_order(disk_store: FeatureStore, fill) -> None:
+def test_a_small_read_of_a_large_view_takes_rows_and_still_keeps_order(
+    disk_store: FeatureStore, fill
+) -> None:
     view, keys, vectors = fill(disk_store, n=5000, dim=64)
     read = disk_store.read(view, [keys[4999], keys[0], keys[4999], keys[17]])
     np.testing.assert_array_equal(read.values, vectors[[4999, 0, 4999, 17]])
@@ -46,7 +48,9 @@ def test_reading_what_is_not_there_names_it(store: FeatureStore, fill) -> None:
     assert caught.value.view == view.name
 
 
-def test_reading_nothing_gives_no_rows_of_the_right_width(any_store: FeatureStore, make_view, origin, fill) -> None:
+def test_reading_nothing_gives_no_rows_of_the_right_width(
+    any_store: FeatureStore, make_view, origin, fill
+) -> None:
     empty = make_view(layer=9)
     any_store.declare(empty, origin(8))
     assert any_store.read(empty, []).values.shape == (0, 8)
@@ -70,7 +74,9 @@ def test_only_the_new_rows_of_a_write_are_counted(any_store: FeatureStore, fill,
     np.testing.assert_array_equal(read, [more[2], vectors[0], more[0]])
 
 
-def test_writes_to_an_undeclared_view_or_of_unknown_sequences_are_refused(store: FeatureStore, make_view, fill) -> None:
+def test_writes_to_an_undeclared_view_or_of_unknown_sequences_are_refused(
+    store: FeatureStore, make_view, fill
+) -> None:
     view, keys, vectors = fill(store)
     with pytest.raises(UnknownNameError, match="Declare a view"):
         store.write(make_view(layer=2), keys, vectors)
@@ -115,7 +121,11 @@ def test_scan_yields_every_row_once_over_lance_memory(any_store: FeatureStore, f
     assert sorted(found) == sorted(keys)
     flat = batches[0].column("vector").flatten()
     assert flat.to_numpy(zero_copy_only=True).base is not None
-    stored = {key: row for batch in batches for key, row in zip(batch["seq_key"].to_pylist(), batch["vector"], strict=True)}
+    stored = {
+        key: row
+        for batch in batches
+        for key, row in zip(batch["seq_key"].to_pylist(), batch["vector"], strict=True)
+    }
     assert [stored[key].as_py() for key in keys] == vectors.astype(float).tolist()
 
 

@@ -16,9 +16,12 @@ def ready(store: FeatureStore, make_view, origin):
 
 
 @pytest.mark.parametrize(
-    ("value", "says"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf"), (70_000.0, "float16 cannot hold")]
+    ("value", "says"),
+    [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf"), (70_000.0, "float16 cannot hold")],
 )
-def test_a_number_that_cannot_be_stored_is_refused_with_its_key_and_nothing_is_written(ready, value, says) -> None:
+def test_a_number_that_cannot_be_stored_is_refused_with_its_key_and_nothing_is_written(
+    ready, value, says
+) -> None:
     store, view, keys = ready
     vectors = np.ones((3, 4))
     vectors[1, 2] = value
@@ -37,7 +40,9 @@ def test_the_largest_float16_and_its_subnormals_are_stored_as_they_are(ready) ->
 
 
 @pytest.mark.parametrize("wrong", [-1.0, 256.0, 0.5, np.nan])
-def test_a_uint8_view_takes_whole_numbers_to_255_only(store: FeatureStore, make_view, origin, wrong: float) -> None:
+def test_a_uint8_view_takes_whole_numbers_to_255_only(
+    store: FeatureStore, make_view, origin, wrong: float
+) -> None:
     view = make_view(dtype="uint8")
     keys = store.add_sequences(["AAAA"])
     store.declare(view, origin(2))

@@ -13,8 +13,13 @@ from glmstore.store.schema import PREDICTIONS, RESULTS, SCHEMAS
 def predictions(cell_key: str, n: int = 4, seed: int = 0, shift: float = 0.0) -> pl.DataFrame:
     rows = [
         {
-            **{"cell_key": cell_key, "seed": seed, "item_id": f"i{i}", "seq_key": "0" * 32, "cluster": f"c{i}"},
-            **{"label": float(i), "prediction": i + shift},
+            "cell_key": cell_key,
+            "seed": seed,
+            "item_id": f"i{i}",
+            "seq_key": "0" * 32,
+            "cluster": f"c{i}",
+            "label": float(i),
+            "prediction": i + shift,
         }
         for i in range(n)
     ]
@@ -27,7 +32,9 @@ def test_the_tables_hold_every_field_of_the_rows() -> None:
 
 
 def test_rows_and_predictions_come_back_as_written(any_store: FeatureStore, result_row) -> None:
-    failed = result_row("c2", metric="-", value=None, ci_low=None, ci_high=None, status="failed", error="no class 1")
+    failed = result_row(
+        "c2", metric="-", value=None, ci_low=None, ci_high=None, status="failed", error="no class 1"
+    )
     any_store.write_results([result_row("c1"), result_row("c1", "r2"), failed], predictions("c1"))
     frame = any_store.results()
     assert [ResultRow(**row) for row in frame.iter_rows(named=True)] == [
@@ -49,7 +56,9 @@ def test_a_new_store_has_no_results(any_store: FeatureStore) -> None:
 
 
 def test_a_cell_is_completed_when_all_its_rows_are_ok(store: FeatureStore, result_row) -> None:
-    store.write_results([result_row("good"), result_row("half"), result_row("half", "r2", None, status="failed")])
+    store.write_results(
+        [result_row("good"), result_row("half"), result_row("half", "r2", None, status="failed")]
+    )
     assert store.completed(["good", "half", "absent"]) == {"good"}
     assert store.completed([]) == set()
 
@@ -67,14 +76,18 @@ def test_writing_a_cell_again_replaces_its_rows_and_predictions(any_store: Featu
     assert any_store.predictions(["c1"]).height == 0
 
 
-def test_the_later_write_wins_even_if_its_clock_is_behind(store: FeatureStore, result_row, monkeypatch) -> None:
+def test_the_later_write_wins_even_if_its_clock_is_behind(
+    store: FeatureStore, result_row, monkeypatch
+) -> None:
     store.write_results([result_row("c1", value=0.1)])
     monkeypatch.setattr("glmstore.store.schema.time.time_ns", lambda: 1_000)
     store.write_results([result_row("c1", value=0.2)])
     assert store.results()["value"].to_list() == [0.2]
 
 
-def test_a_cell_is_never_completed_before_its_predictions_are_there(store: FeatureStore, result_row, monkeypatch) -> None:
+def test_a_cell_is_never_completed_before_its_predictions_are_there(
+    store: FeatureStore, result_row, monkeypatch
+) -> None:
     order: list[tuple[str, set[str], int]] = []
     append = results_module.ResultTables._append
 
@@ -85,7 +98,12 @@ def test_a_cell_is_never_completed_before_its_predictions_are_there(store: Featu
     monkeypatch.setattr(results_module.ResultTables, "_append", spying)
     store.write_results([result_row("c1")], predictions("c1"))
     store.write_results([result_row("c1")], predictions("c1", n=2))
-    assert order == [("predictions", set(), 0), ("results", {"c1"}, 4), ("predictions", {"c1"}, 4), ("results", {"c1"}, 2)]
+    assert order == [
+        ("predictions", set(), 0),
+        ("results", {"c1"}, 4),
+        ("predictions", {"c1"}, 4),
+        ("results", {"c1"}, 2),
+    ]
 
 
 def test_predictions_whose_rows_never_came_stay_unseen(store: FeatureStore, result_row, monkeypatch) -> None:
@@ -121,7 +139,9 @@ def test_cell_keys_with_quotes_are_data(store: FeatureStore, result_row) -> None
     assert store.predictions([key]).height == 4
 
 
-def test_predictions_that_fit_no_row_are_refused_and_nothing_is_written(store: FeatureStore, result_row) -> None:
+def test_predictions_that_fit_no_row_are_refused_and_nothing_is_written(
+    store: FeatureStore, result_row
+) -> None:
     with pytest.raises(TableError, match="c2 come without a result row"):
         store.write_results([result_row("c1")], predictions("c2"))
     with pytest.raises(TableError, match="exactly the columns"):

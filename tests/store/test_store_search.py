@@ -22,15 +22,21 @@ def test_neighbours_are_those_of_a_brute_force_cosine(any_store: FeatureStore, f
     assert found["seq_key"].to_list() == [keys[i] for i in nearest]
     np.testing.assert_allclose(found["distance"], distance[nearest], atol=2e-3)
     assert found.columns == ["seq_key", "sequence", "distance"]
-    assert found["sequence"].to_list() == any_store.sequences(found["seq_key"].to_list())["sequence"].to_list()
+    assert (
+        found["sequence"].to_list() == any_store.sequences(found["seq_key"].to_list())["sequence"].to_list()
+    )
 
 
-def test_a_large_view_is_indexed_by_optimize_and_still_finds_the_nearest(disk_store: FeatureStore, fill) -> None:
+def test_a_large_view_is_indexed_by_optimize_and_still_finds_the_nearest(
+    disk_store: FeatureStore, fill
+) -> None:
     view, keys, vectors = fill(disk_store, n=2000, dim=16)
     disk_store.optimize(view, index_rows=1000)
     handle = disk_store._connection.handle(disk_store._catalogue.require(view).table_stem)
     assert [index.index_type for index in handle.list_indices()] == ["IvfFlat"]
-    hits = [disk_store.similar(view, vectors[i].astype(float), k=1)["seq_key"].item() for i in range(0, 2000, 50)]
+    hits = [
+        disk_store.similar(view, vectors[i].astype(float), k=1)["seq_key"].item() for i in range(0, 2000, 50)
+    ]
     assert hits == [keys[i] for i in range(0, 2000, 50)]
     new = disk_store.add_sequences(["GATTACA"])
     disk_store.write(view, new, np.full((1, 16), 7.0))

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from glmstore.errors import AlphabetError, EmptySequenceError, SequenceKeyError, StoreError, StoreNotFoundError
+from glmstore.errors import (
+    AlphabetError,
+    EmptySequenceError,
+    SequenceKeyError,
+    StoreError,
+    StoreNotFoundError,
+)
 from glmstore.sequences.normalise import seq_key
 from glmstore.store import FeatureStore
 

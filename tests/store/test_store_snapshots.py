@@ -46,7 +46,9 @@ def test_a_snapshot_is_opened_by_name_from_another_process_too(tmp_path, fill) -
     assert "snapshot 'v1'" in repr(again)
 
 
-def test_a_store_at_a_snapshot_refuses_every_write_by_name(store: FeatureStore, fill, result_row, make_view, origin):
+def test_a_store_at_a_snapshot_refuses_every_write_by_name(
+    store: FeatureStore, fill, result_row, make_view, origin
+):
     view, keys, vectors = fill(store)
     then = store.at(store.snapshot("fixed"))
     writes = [
@@ -55,8 +57,8 @@ def test_a_store_at_a_snapshot_refuses_every_write_by_name(store: FeatureStore, 
         lambda: then.write(view, keys, vectors),
         lambda: then.write_results([result_row("c1")]),
         lambda: then.drop(view),
-        lambda: then.optimize(),
-        lambda: then.migrate(),
+        then.optimize,
+        then.migrate,
         lambda: then.snapshot("again"),
     ]
     for write in writes:

@@ -76,7 +76,9 @@ def test_scan_tells_the_token_count_by_its_width(ready) -> None:
     assert widths == [2 * 3, 3 * 3, 4 * 3]
 
 
-@pytest.mark.parametrize("lengths", [[0, 1, 1, 1], [5, 1, 1, 1], [1, 1, 1], [[1], [1], [1], [1]], [1.0, 1.0, 1.0, 1.0]])
+@pytest.mark.parametrize(
+    "lengths", [[0, 1, 1, 1], [5, 1, 1, 1], [1, 1, 1], [[1], [1], [1], [1]], [1.0, 1.0, 1.0, 1.0]]
+)
 def test_token_counts_outside_the_array_are_refused(ready, lengths) -> None:
     store, view, keys, values, _ = ready
     with pytest.raises(ShapeError, match=r"token counts|whole numbers"):

@@ -18,7 +18,12 @@ SEQUENCES = ["ACGTACGT", "TTAG", "N"]
 
 
 def store_row(version: int) -> pa.Table:
-    row = {"store_id": "f" * 32, "created_by": "glmstore 0.0", "schema_version": version, "created_at": datetime.now(UTC)}
+    row = {
+        "store_id": "f" * 32,
+        "created_by": "glmstore 0.0",
+        "schema_version": version,
+        "created_at": datetime.now(UTC),
+    }
     return pa.Table.from_pylist([row], schema=SCHEMAS["store"])
 
 
@@ -31,8 +36,12 @@ def old_store(tmp_path: Path, make_view, origin):
     database.create_table("sequences", pa.table([seq_keys(SEQUENCES), SEQUENCES], schema=old))
     view = make_view()
     declared = {
-        **{"view_id": view.view_id, "name": view.name, "generation": "00c0ffee", "view": view.model_dump_json()},
-        **{"provenance": origin(2).model_dump_json(), "declared_at": datetime.now(UTC)},
+        "view_id": view.view_id,
+        "name": view.name,
+        "generation": "00c0ffee",
+        "view": view.model_dump_json(),
+        "provenance": origin(2).model_dump_json(),
+        "declared_at": datetime.now(UTC),
     }
     database.create_table(VIEWS, pa.Table.from_pylist([declared], schema=SCHEMAS[VIEWS]))
     vectors = np.arange(6, dtype=np.float16).reshape(3, 2)
@@ -47,7 +56,9 @@ def old_store(tmp_path: Path, make_view, origin):
 def test_a_store_of_a_newer_glmstore_is_refused_by_name_and_left_alone(tmp_path: Path) -> None:
     lancedb.connect(tmp_path).create_table("store", store_row(SCHEMA_VERSION + 1))
     before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
-    with pytest.raises(StoreVersionError, match=rf"layout {SCHEMA_VERSION + 1}.* newer .*pip install --upgrade"):
+    with pytest.raises(
+        StoreVersionError, match=rf"layout {SCHEMA_VERSION + 1}.* newer .*pip install --upgrade"
+    ):
         FeatureStore.open(tmp_path)
     assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before
 
@@ -57,14 +68,14 @@ def test_an_older_store_opens_and_asks_for_its_migration(old_store) -> None:
     store = FeatureStore.open(place, create=False)
     keys = seq_keys(SEQUENCES)
     for use in (
-        lambda: store.sequences(),
+        store.sequences,
         lambda: store.read(view, keys),
         lambda: store.missing(view, keys),
         lambda: store.add_sequences(["AAAA"]),
-        lambda: store.results(),
+        store.results,
         lambda: store.snapshot("x"),
-        lambda: store.views(),
-        lambda: store.optimize(),
+        store.views,
+        store.optimize,
     ):
         with pytest.raises(StoreVersionError, match=r"layout 1; .*glmstore migrate --store"):
             use()
@@ -105,7 +116,10 @@ def test_a_migration_that_dies_leaves_the_old_layout_and_runs_again(old_store, m
         with pytest.raises(StoreVersionError):
             store.read(view, seq_keys(SEQUENCES))
     untouched = lancedb.connect(place).open_table("sequences").to_arrow()
-    assert untouched.select(["seq_key", "sequence"]).to_pydict() == {"seq_key": seq_keys(SEQUENCES), "sequence": SEQUENCES}
+    assert untouched.select(["seq_key", "sequence"]).to_pydict() == {
+        "seq_key": seq_keys(SEQUENCES),
+        "sequence": SEQUENCES,
+    }
     store = FeatureStore.open(place)
     assert store.migrate() == 1
     np.testing.assert_array_equal(store.read(view, seq_keys(SEQUENCES)).values, vectors)

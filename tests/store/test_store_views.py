@@ -21,7 +21,9 @@ def test_declaring_again_changes_nothing(store: FeatureStore, make_view, origin)
     assert store.views().height == 1
 
 
-@pytest.mark.parametrize(("field", "value"), [("dim", 9), ("weights_sha256", "c" * 64), ("weights_sha256", None)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("dim", 9), ("weights_sha256", "c" * 64), ("weights_sha256", None)]
+)
 def test_another_width_or_other_weights_under_one_view_are_a_conflict(
     store: FeatureStore, make_view, origin, field: str, value: object
 ) -> None:
@@ -39,7 +41,13 @@ def test_views_lists_identity_rows_and_origin(any_store: FeatureStore, fill, mak
     frame = any_store.views()
     assert frame["name"].to_list() == sorted([view.name, tokens.name])
     row = frame.filter(frame["view_id"] == view.view_id).row(0, named=True)
-    assert (row["rows"], row["dim"], row["model"], row["pooling"], row["dtype"]) == (7, 8, "toy", "mean", "float16")
+    assert (row["rows"], row["dim"], row["model"], row["pooling"], row["dtype"]) == (
+        7,
+        8,
+        "toy",
+        "mean",
+        "float16",
+    )
     assert row["weights_sha256"] == "a" * 64
     assert frame.filter(frame["view_id"] == tokens.view_id)["rows"].item() == 2
 
