@@ -108,12 +108,13 @@ def _summary(store: FeatureStore) -> SuiteSummary:
     """Describe a store that no suite has left a summary beside."""
     import polars as pl
 
+    from glmstore.report.html import STORED
     from glmstore.report.summary import SuiteSummary
 
     results = store.results()
     cells = results.unique("cell_key")
     return SuiteSummary(
-        name="stored results",
+        name=STORED,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=0.0,
         computed_cells=0,

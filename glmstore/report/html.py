@@ -18,6 +18,9 @@ from glmstore.report.sections import benchmark_sections
 from glmstore.report.summary import Figure, SuiteSummary, headlines, verdicts
 from glmstore.report.text import duration_text, head_text, interval_text, minus, outcome, view_text
 
+STORED = "stored results"
+"""Name of a summary that stands for no run."""
+
 if TYPE_CHECKING:
     import jinja2
 
@@ -60,6 +63,7 @@ def render_report(store: FeatureStore, suite_summary: SuiteSummary, figures: Seq
     sections = sorted(benchmark_sections(store, board, results, words), key=lambda s: s.is_zero_shot)
     return _template().render(
         summary=suite_summary,
+        command=_command(suite_summary.name),
         started=_readable(suite_summary.started),
         duration=duration_text(suite_summary.seconds),
         headlines=headlines(board),
@@ -82,6 +86,15 @@ def render_report(store: FeatureStore, suite_summary: SuiteSummary, figures: Seq
 def data_uri(png: bytes) -> str:
     """Return a PNG as a ``data:`` URI."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _command(name: str) -> str | None:
+    """Return what runs this again; None for a report of whatever the store held."""
+    from glmstore.benchmarks.suites import SUITES
+
+    if name in SUITES:
+        return "make demo" if name == "demo" else f"make demo SUITE={name}"
+    return None if name == STORED else f"glmstore run {name}"
 
 
 def _readable(started: str) -> str:

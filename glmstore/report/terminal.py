@@ -48,7 +48,7 @@ def _tables(frame: pl.DataFrame, facts: Mapping[str, Mapping[str, Any]]) -> Iter
 
 def _table(benchmark: str, metric: str, rows: pl.DataFrame, ceiling: float | None) -> Table:
     first = rows.row(0, named=True)
-    title = Text.assemble((benchmark, "bold"), f"  {metric}, {first['split']} split, n = {first['n']:,}")
+    title = Text.assemble((benchmark, "bold"), f"  {metric}, {first['split']}, n = {first['n']:,}")
     if ceiling is not None:
         title.append(f", noise ceiling {ceiling:.3f}")
     table = Table(

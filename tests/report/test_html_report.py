@@ -210,3 +210,17 @@ def test_figures_and_the_summary_survive_until_the_next_report(tmp_path: Path) -
 def test_nothing_stored_means_no_figures_and_no_summary(tmp_path: Path) -> None:
     assert load_figures(tmp_path / "absent") == []
     assert load_summary(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("demo", "make demo #"),
+        ("full", "make demo SUITE=full #"),
+        ("sortseq_lac", "glmstore run sortseq_lac #"),
+        ("stored results", "glmstore leaderboard"),
+    ],
+)
+def test_the_report_tells_how_to_make_it_again(lab: Lab, name: str, command: str) -> None:
+    text = outline(render_report(lab.store, SUMMARY.model_copy(update={"name": name}))).text
+    assert text.partition("Reproduce and cite ")[2].startswith(command)

@@ -56,7 +56,7 @@ def test_each_benchmark_has_a_table_with_its_metric_split_n_and_noise_ceiling(la
     lab.benchmark("mpra", noise_ceiling_pearson_r=0.9123)
     lab.panel("mpra", model=0.8, twin=1.5, one_hot=0.3)
     text = printed(lab)
-    assert "mpra  pearson_r, official split, n = 240, noise ceiling 0.912" in text
+    assert "mpra  pearson_r, official, n = 240, noise ceiling 0.912" in text
     assert "▸ gpn-mini" in text
     assert "▸ onehot" not in text
 
