@@ -135,7 +135,7 @@ def plan_features(store: FeatureStore, uses: Iterable[FeatureUse], *, chunk: int
 def plan_probes(
     store: FeatureStore, probes: Sequence[ProbePlan], models: Sequence[ViewRequest], seeds: tuple[int, ...]
 ) -> list[ProbeJob]:
-    """Return every probe cell of these plans: heads on every model, token heads on token views, tuned heads.
+    """Return every probe cell of these plans, those that train longest first.
 
     Parameters
     ----------
@@ -161,19 +161,18 @@ def plan_probes(
         jobs.append(ProbeJob(store=store.uri, cell=cell, view=view, settings=settings))
 
     for plan in probes:
-        untuned = ProbeSettings(seeds=seeds)
-        for request in models:
-            for head in plan.heads:
-                add(plan.benchmark, request, head, untuned)
-            if plan.tune:
-                tune = TuneSettings(n_trials=plan.tune.trials, max_epochs=plan.tune.max_epochs)
-                add(plan.benchmark, request, plan.tune.head, ProbeSettings(seeds=seeds, tune=tune))
         limited = ProbeSettings(
             seeds=seeds[:1], max_epochs=plan.max_epochs, hyperparameters=plan.hyperparameters or None
         )
         for request in token_requests(plan, models):
             for head in plan.token_heads:
                 add(plan.benchmark, request, head, limited)
+        for request in models:
+            for head in plan.heads:
+                add(plan.benchmark, request, head, ProbeSettings(seeds=seeds))
+            if plan.tune:
+                tune = TuneSettings(n_trials=plan.tune.trials, max_epochs=plan.tune.max_epochs)
+                add(plan.benchmark, request, plan.tune.head, ProbeSettings(seeds=seeds, tune=tune))
     return jobs
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import httpx
@@ -10,6 +12,7 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
+from glmstore.config import Settings
 from glmstore.errors import GlmstoreError
 
 P = ParamSpec("P")
@@ -48,12 +51,28 @@ def compute_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     name
         Template of the task run's name over the task's parameters.
     """
-    return task(
-        task_run_name=name,
-        retries=3,
-        retry_delay_seconds=exponential_backoff(backoff_factor=2),
-        retry_jitter_factor=0.5,
-        retry_condition_fn=_may_retry,
-        cache_policy=NO_CACHE,
-        persist_result=False,
-    )
+
+    def decorate(function: Callable[P, R]) -> Task[P, R]:
+        @wraps(function)
+        def with_its_share(*args: P.args, **kwargs: P.kwargs) -> R:
+            _take_share_of_cores()
+            return function(*args, **kwargs)
+
+        return task(
+            task_run_name=name,
+            retries=3,
+            retry_delay_seconds=exponential_backoff(backoff_factor=2),
+            retry_jitter_factor=0.5,
+            retry_condition_fn=_may_retry,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )(with_its_share)
+
+    return decorate
+
+
+def _take_share_of_cores() -> None:
+    """Let this worker thread use as many torch threads as there are cores for each worker."""
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // Settings().workers))

@@ -172,6 +172,7 @@ def _published(name: str, summary: str, models: tuple[str, ...], n_seeds: int, g
             "benchmark": "lentimpra_hepg2_inoue2017",
             "token_models": (*with_one_twin, "onehot"),
             "max_epochs": 15,
+            "tune": TunePlan(trials=16, max_epochs=40),
         }
     )
     return Suite(

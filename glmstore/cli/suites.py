@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,8 +142,10 @@ def shown_progress() -> Iterator[None]:
     columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     log = logging.getLogger("glmstore")
     before, kept = log.level, log.handlers[:]
-    with Progress(*columns, TextColumn("[dim]{task.fields[item]}"), console=console) as progress:
-        log.handlers = [_ProgressHandler(progress)]
+    bars = Progress(*columns, TextColumn("[dim]{task.fields[item]}"), console=console)
+    shown = bars if console.is_terminal else nullcontext()
+    with shown:
+        log.handlers = [_ProgressHandler(bars)]
         log.setLevel(logging.INFO)
         try:
             yield
@@ -163,7 +165,7 @@ class _ProgressHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show one record."""
         fields = vars(record)
-        if "stage" in fields:
+        if "stage" in fields and self._progress.console.is_terminal:
             self._advance(fields["stage"], fields["done"], fields["of"], fields["item"])
             return
         note, style = ("note: ", "yellow") if record.levelno >= logging.WARNING else ("", "dim")
