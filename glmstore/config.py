@@ -17,20 +17,23 @@ class Frozen(BaseModel):
 
 
 class Settings(BaseSettings):
-    """What the environment decides, each as `GLMSTORE_<NAME>`; an empty value is an error, never a default."""
+    """What the environment decides, each as `GLMSTORE_<NAME>`; empty is an error, never a default."""
 
     model_config = SettingsConfigDict(env_prefix="GLMSTORE_", frozen=True, extra="ignore")
 
     store: str = Field("./.glmstore/store", min_length=1, description="URI of the default feature store.")
     mirror: Path | None = Field(
-        None, description="Folder holding the file of https://HOST/PATH at HOST/PATH; asked before the network."
+        None,
+        description="Folder holding the file of https://HOST/PATH at HOST/PATH; asked before the network.",
     )
     cache: Path = Field(
         default_factory=lambda: user_cache_path("glmstore"), description="Folder for fetched, verified files."
     )
     offline: bool = Field(False, description="Never touch the network; mirror and cache still serve.")
     workers: int = Field(
-        default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, description="Tasks a flow runs at once in a process."
+        default_factory=lambda: min(os.cpu_count() or 1, 8),
+        ge=1,
+        description="Tasks a flow runs at once in a process.",
     )
     debug: bool = Field(False, description="Show the traceback of errors that a user caused, too.")
     device: str = Field("auto", min_length=1, description="Torch device: auto, cpu, cuda, cuda:1, mps.")

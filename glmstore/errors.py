@@ -144,7 +144,7 @@ class ConflictingFeaturesError(StoreError, ValueError):
     def __init__(self, view: str, key: str) -> None:
         self.view, self.key = view, key
         super().__init__(
-            f"key {key} stands twice in one write to view {view}, with different numbers; nothing was written. "
+            f"key {key} stands twice in one write to {view}, with different numbers; nothing was written. "
             f"A sequence has one embedding under a view: drop one of the two."
         )
 

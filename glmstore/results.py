@@ -26,7 +26,9 @@ class Cell(Frozen):
     protocol: str
     split: str = Field(description="How the benchmark was split; rows are always scored on its test part.")
     seeds: tuple[int, ...] = (0,)
-    settings: dict[str, Any] = Field(default_factory=dict, description="Everything else that changes a number.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Everything else that changes a number."
+    )
 
     @property
     def key(self) -> str:
@@ -57,7 +59,9 @@ class ResultRow(Frozen):
     )
     status: Literal["ok", "failed"] = "ok"
     error: str | None = None
-    details: str = Field("{}", description="JSON: chosen hyperparameters, epochs, validation scores, seconds.")
+    details: str = Field(
+        "{}", description="JSON: chosen hyperparameters, epochs, validation scores, seconds."
+    )
     code_version: str = ""
 
 

@@ -24,9 +24,12 @@ class FeatureView(Frozen):
 
     model: str = Field(description="Registry name of the model, as users type it.")
     revision: str = Field(
-        min_length=1, description="What pins the weights: a sha256, a commit, or the seed's recipe for a random twin."
+        min_length=1,
+        description="What pins the weights: a sha256, a commit, or the seed's recipe for a random twin.",
     )
-    layer: int = Field(ge=0, description="0 is the embedding layer; n_layers is the output of the last block.")
+    layer: int = Field(
+        ge=0, description="0 is the embedding layer; n_layers is the output of the last block."
+    )
     pooling: Pooling = Field(description="How token vectors become features; 'tokens' keeps them all.")
     strand: Strand = Field("forward", description="Strand that is embedded; 'mean' averages both.")
     dtype: DType = Field("float16", description="Stored number type.")
@@ -65,7 +68,9 @@ class Provenance(Frozen):
     """Where a view's numbers come from; stored beside them and shown with them."""
 
     model_spec: dict[str, Any] = Field(description="The ModelSpec as JSON.")
-    weights_sha256: str | None = Field(description="sha256 of the weight file; None where a model has no weights.")
+    weights_sha256: str | None = Field(
+        description="sha256 of the weight file; None where a model has no weights."
+    )
     tokenizer_sha256: str | None = Field(description="Digest of the vocabulary and its settings.")
     dim: int = Field(gt=0, description="D, the width of a vector.")
     code_version: str = Field(description="glmstore version that computed the view.")

@@ -9,7 +9,8 @@ from glmstore.metrics.base import Metric
 from glmstore.metrics.binary import AUPRC, AUROC, MCC
 from glmstore.metrics.regression import PEARSON_R, PEARSON_R_ABS, R2, SPEARMAN_RHO
 
-METRICS: dict[str, Metric] = {m.name: m for m in (PEARSON_R, PEARSON_R_ABS, SPEARMAN_RHO, R2, AUROC, AUPRC, MCC)}
+_ALL = (PEARSON_R, PEARSON_R_ABS, SPEARMAN_RHO, R2, AUROC, AUPRC, MCC)
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 
 def get_metric(name: str) -> Metric:

@@ -26,11 +26,20 @@ def main(only: list[str]) -> int:
         Console(stderr=True).print(f"[dim]{info.name} …[/dim]")
         rows += import_module(f"infra.bench.{info.name}").measure()
     table = Table(title="glmstore bench: ratios measured side by side in this run")
-    for column, justify in (("what", "left"), ("value", "right"), ("unit", "left"), ("target", "left"), ("ok", "left"), ("note", "left")):
+    for column, justify in (
+        ("what", "left"),
+        ("value", "right"),
+        ("unit", "left"),
+        ("target", "left"),
+        ("ok", "left"),
+        ("note", "left"),
+    ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for row in rows:
         verdict = {True: "[green]yes[/green]", False: "[red]no[/red]", None: "–"}[row.ok]
-        table.add_row(row.name, "–" if row.value is None else f"{row.value:g}", row.unit, row.target, verdict, row.note)
+        table.add_row(
+            row.name, "–" if row.value is None else f"{row.value:g}", row.unit, row.target, verdict, row.note
+        )
     Console().print(table)
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps([row.as_dict() for row in rows], indent=2) + "\n")
