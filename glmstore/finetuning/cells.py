@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from glmstore.errors import HeadError
+from glmstore.errors import HeadError, StaleCellError
 from glmstore.finetuning.saving import Origin, load_finetuned, read_manifest, save_finetuned
 from glmstore.models.catalogue import get_model
 from glmstore.results import Cell, ResultRow
@@ -115,11 +115,15 @@ def run_cell(
         If the items do not suit training.
     WeightsError
         If a saved adapter is not what was trained, or cannot be written.
+    StaleCellError
+        If the benchmark is no longer the one the cell was planned for.
     """
     from glmstore.probing import pretraining_overlap
     from glmstore.stats.bootstrap import interval
 
     bench = store.benchmark_spec(cell.benchmark)
+    if store.benchmark_digest(cell.benchmark) != cell.benchmark_digest:
+        raise StaleCellError(f"{cell.benchmark} has changed since this cell was planned; plan it again.")
     kind = _trained_kind(bench)
     items = store.benchmark_items(cell.benchmark)
     test = items.filter(pl.col("split") == "test")

@@ -64,7 +64,7 @@ def _loss(raw: Tensor, target: Tensor, kind: TrainedKind) -> Tensor:
 
 
 def _target(head: PooledHead, labels: np.ndarray) -> Tensor:
-    return ((torch.as_tensor(labels) - head.mean.cpu()) / head.std.cpu()).float()
+    return ((torch.tensor(labels) - head.mean.cpu()) / head.std.cpu()).float()
 
 
 def _check(data: Labelled, name: str) -> None:

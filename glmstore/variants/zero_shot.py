@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import Field
 
 from glmstore.config import Frozen
-from glmstore.errors import ScorerError, VariantError
+from glmstore.errors import ScorerError, StaleCellError, VariantError
 from glmstore.models.catalogue import get_model
 from glmstore.results import Cell, ResultRow
 from glmstore.rows import measured_row, prediction_rows
@@ -128,11 +128,15 @@ def run_cell(
         If the benchmark has no reference window, or a variant changes the number of tokens.
     VariantError
         If an item is not a single-letter change of the reference.
+    StaleCellError
+        If the benchmark is no longer the one the cell was planned for.
     """
     from glmstore.probing import pretraining_overlap
     from glmstore.stats.bootstrap import interval
 
     started = time.perf_counter()
+    if store.benchmark_digest(cell.benchmark) != cell.benchmark_digest:
+        raise StaleCellError(f"{cell.benchmark} has changed since this cell was planned; plan it again.")
     scorer, bench = SCORERS[cell.head], store.benchmark_spec(cell.benchmark)
     reference, items = window(store, cell.benchmark)
     if scorer.needs == "embeddings":
