@@ -77,8 +77,7 @@ class Moments(NamedTuple):
         for rows in row_blocks(x):
             squares += np.square(x[rows] - mean).sum(axis=0)
         scale = np.sqrt(squares / len(x))
-        scale[scale <= 1e-12 * np.abs(mean)] = 1.0
-        return cls(mean, np.where(scale > 0, scale, 1.0))
+        return cls(mean, np.where(scale > 1e-9 * np.abs(mean), scale, 1.0))
 
     def standardise(self, x: np.ndarray) -> np.ndarray:
         """Return float64 of the same shape: zero mean and unit variance over the training rows."""
@@ -95,13 +94,15 @@ def row_blocks(x: np.ndarray) -> Iterator[slice]:
         yield slice(start, min(start + step, len(x)))
 
 
-def gram(x: np.ndarray, moments: Moments) -> np.ndarray:
-    """Return float64 [D, D]: Z'Z of the standardised features Z."""
-    total = np.zeros((x.shape[1], x.shape[1]))
+def gram(x: np.ndarray, y: np.ndarray, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """Return Z'Z, float64 [D, D], and Z'y, float64 [D, T], of the standardised features Z and y [N, T]."""
+    products = np.zeros((x.shape[1], x.shape[1]))
+    target = np.zeros((x.shape[1], y.shape[1]))
     for rows in row_blocks(x):
         z = moments.standardise(x[rows])
-        total += z.T @ z
-    return total
+        products += z.T @ z
+        target += z.T @ y[rows]
+    return products, target
 
 
 def deviance_explained(y: np.ndarray, loss: float | np.ndarray, kind: str) -> np.ndarray:

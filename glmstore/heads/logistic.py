@@ -84,7 +84,7 @@ def fit(
     moments = Moments.of(data.x_train)
     eigenvalues = np.zeros(data.x_train.shape[1])
     if len(eigenvalues) <= _WIDEST_HESSIAN:
-        eigenvalues = np.linalg.eigvalsh(gram(data.x_train, moments))
+        eigenvalues = np.linalg.eigvalsh(gram(data.x_train, data.y_train[:, None], moments)[0])
     z = moments.standardise(data.x_train)
     candidates = []
     for value in PATH.tolist() if c is None else [float(c)]:

@@ -84,10 +84,8 @@ def _shrunk(vectors: np.ndarray, values: np.ndarray, target: np.ndarray, alphas:
 
 
 def _primal(x: np.ndarray, y: np.ndarray, moments: Moments, alphas: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(gram(x, moments))
-    target = np.zeros((x.shape[1], y.shape[1]))
-    for rows in row_blocks(x):
-        target += moments.standardise(x[rows]).T @ y[rows]
+    products, target = gram(x, y, moments)
+    values, vectors = np.linalg.eigh(products)
     return _shrunk(vectors, values, target, alphas)
 
 

@@ -156,18 +156,21 @@ def best(ref: StudyRef) -> Tuned:
     Raises
     ------
     StudyError
-        If no trial has finished yet.
+        If trials of the budget are left: what is compared has to be searched alike.
     """
     trials = ref.load().get_trials(deepcopy=False)
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    if not complete:
-        raise StudyError(f"study {ref.name} has no finished trial yet; run its trials first.")
+    finished = sum(t.state in _FINISHED for t in trials)
+    if finished < ref.settings.n_trials or not complete:
+        raise StudyError(
+            f"study {ref.name} has run {finished} of {ref.settings.n_trials} trials; run the rest first."
+        )
     winner = max(complete, key=_value)
     default = [_value(t) for t in complete if t.user_attrs.get("default")]
     return Tuned(
         study=ref.name,
         hyperparameters=winner.user_attrs["hyperparameters"],
-        trials=sum(t.state in _FINISHED for t in trials),
+        trials=finished,
         pruned=sum(t.state == TrialState.PRUNED for t in trials),
         valid_score=_value(winner),
         default_score=max(default, default=None),

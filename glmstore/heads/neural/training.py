@@ -66,7 +66,9 @@ def resolve_precision(asked: Precision, device: torch.device) -> str:
 
 
 def _cpu_bfloat16(device: torch.device) -> bool:
-    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    # Newer than the oldest torch that is supported; without it float32 is always right.
+    ask = getattr(torch.cpu, "get_capabilities", dict)
+    capabilities = ask() if device.type == "cpu" else {}
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
