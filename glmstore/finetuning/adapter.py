@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from glmstore.errors import HeadError
+from glmstore.heads.neural.layers import SeededDropout, seed_layers
 from glmstore.models.pooling import pool
 
 if TYPE_CHECKING:
@@ -157,6 +159,33 @@ def attach(model: GenomicLM, settings: FineTuneSettings) -> PeftModel:
     peft = get_peft_model(Backbone(network), config)
     dilate(peft)
     return peft
+
+
+def draw(tuned: TunedModel, seed: int) -> None:
+    """Draw the adapter's and the head's first weights, and seed dropout, from this training's own generator.
+
+    peft draws from torch's global one, which trainings in several threads would share. The distributions are
+    those of peft and torch: the first factor and the head uniform, the second factor 0.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    device = next(tuned.head.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    for part in tuned.peft.modules():
+        if not isinstance(part, LoraLayer):
+            continue
+        for first in part.lora_A.values():
+            nn.init.kaiming_uniform_(first.weight, a=math.sqrt(5), generator=generator)
+        for second in part.lora_B.values():
+            nn.init.zeros_(second.weight)
+        for name, dropout in part.lora_dropout.items():
+            if isinstance(dropout, nn.Dropout):
+                part.lora_dropout[name] = SeededDropout(dropout.p)
+    for layer in tuned.head.layers:
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+            nn.init.zeros_(layer.bias)
+    seed_layers(tuned.peft, generator)
 
 
 def dilate(peft: nn.Module) -> None:

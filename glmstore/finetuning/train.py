@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from glmstore.errors import HeadError, TrainingDivergedError
-from glmstore.finetuning.adapter import PooledHead, TunedModel, attach
+from glmstore.finetuning.adapter import PooledHead, TunedModel, attach, draw
 from glmstore.heads.neural.training import Precision, resolve_precision
 
 if TYPE_CHECKING:
@@ -80,8 +80,10 @@ def _valid_loss(tuned: TunedModel, valid: Labelled) -> float:
     return float(-np.log(likely).mean())
 
 
-def start(model: GenomicLM, labels: np.ndarray, kind: TrainedKind, settings: FineTuneSettings) -> TunedModel:
-    """Return the model with a fresh adapter and a fresh head, drawn from torch's current random state.
+def start(
+    model: GenomicLM, labels: np.ndarray, kind: TrainedKind, settings: FineTuneSettings, seed: int
+) -> TunedModel:
+    """Return the model with a fresh adapter, which changes nothing yet, and a fresh head.
 
     Raises
     ------
@@ -94,9 +96,12 @@ def start(model: GenomicLM, labels: np.ndarray, kind: TrainedKind, settings: Fin
     if np.ptp(labels) == 0:
         raise HeadError("every training label is the same; there is nothing to learn.")
     mean, std = (float(labels.mean()), float(labels.std())) if kind == "regression" else (0.0, 1.0)
-    peft = attach(model, settings)
-    head = PooledHead(model.spec.dim, settings.hidden, mean, std)
-    return TunedModel(model, peft, head.to(next(peft.parameters()).device), layer, kind)
+    with torch.random.fork_rng():
+        peft = attach(model, settings)
+        head = PooledHead(model.spec.dim, settings.hidden, mean, std).to(next(peft.parameters()).device)
+    tuned = TunedModel(model, peft, head, layer, kind)
+    draw(tuned, seed)
+    return tuned
 
 
 def fine_tune(
@@ -122,8 +127,8 @@ def fine_tune(
     settings
         See :class:`FineTuneSettings`.
     seed
-        Of the adapter's and the head's first weights, the order of batches and dropout. The global random
-        state is as before when this returns.
+        Of the adapter's and the head's first weights, the order of batches and dropout, none of which comes
+        from torch's global random state: trainings in several threads do not disturb one another.
     progress
         Called after every step.
 
@@ -138,14 +143,17 @@ def fine_tune(
     """
     _check(train, "training")
     _check(valid, "validation")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        tuned = start(model, train.labels, kind, settings)
-        return _train(tuned, train, valid, settings, progress)
+    tuned = start(model, train.labels, kind, settings, seed)
+    return _train(tuned, train, valid, settings, torch.Generator().manual_seed(seed), progress)
 
 
 def _train(
-    tuned: TunedModel, train: Labelled, valid: Labelled, settings: FineTuneSettings, progress: Progress | None
+    tuned: TunedModel,
+    train: Labelled,
+    valid: Labelled,
+    settings: FineTuneSettings,
+    order: torch.Generator,
+    progress: Progress | None,
 ) -> Trained:
     parameters = tuned.trainable()
     optimizer = torch.optim.AdamW(
@@ -159,7 +167,8 @@ def _train(
     best: dict[str, Tensor] = {}
     for number in range(1, settings.epochs + 1):
         began = time.perf_counter()
-        loss = _epoch(tuned, train, settings, optimizer, schedule, number, progress)
+        shuffled = torch.randperm(len(train.sequences), generator=order)
+        loss = _epoch(tuned, train, shuffled, settings, optimizer, schedule, number, progress)
         taken = time.perf_counter() - began
         valid_loss = _valid_loss(tuned, valid)
         if not np.isfinite(valid_loss):
@@ -181,6 +190,7 @@ def _train(
 def _epoch(
     tuned: TunedModel,
     train: Labelled,
+    order: Tensor,
     settings: FineTuneSettings,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
@@ -193,7 +203,6 @@ def _epoch(
     target = _target(tuned.head, train.labels)
     device = next(tuned.head.parameters()).device
     total = 0.0
-    order = torch.randperm(n)
     for first in range(0, n, settings.batch_size):
         rows = order[first : first + settings.batch_size]
         with _autocast(settings.precision, device):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -183,3 +184,18 @@ def test_a_training_that_diverges_is_said_to(toy_model: Make) -> None:
     )
     with pytest.raises(TrainingDivergedError, match=r"epoch 1.*learning rate below 1e\+30"):
         fine_tune(toy_model(), huge[0], VALID, "regression", huge[1], seed=0)
+
+
+def test_trainings_in_two_threads_give_what_they_give_alone(toy_model: Make) -> None:
+    short = SETTINGS.model_copy(update={"epochs": 2, "dropout": 0.1})
+
+    def run(seed: int) -> np.ndarray:
+        return fine_tune(toy_model(), TRAIN, VALID, "regression", short, seed=seed).tuned.predict(
+            TEST.sequences
+        )
+
+    alone = [run(seed) for seed in (0, 1)]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(run, (0, 1)))
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)
