@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import lancedb
@@ -98,6 +99,7 @@ class Connection:
         self._pinned = pinned
         self._handles: dict[str, Any] = {}
         self._read: OrderedDict[str, PinnedTable] = OrderedDict()
+        self._lock = Lock()
 
     @classmethod
     def open(cls, uri: str | Path, *, create: bool) -> Connection:
@@ -174,9 +176,10 @@ class Connection:
         known = self._read.get(name)
         if known is None or known.version != handle.version:
             known = PinnedTable.of(self._database, handle, durable=not self.in_memory)
+        with self._lock:
             self._read[name] = known
+            self._read.move_to_end(name)
             self._forget_indexes()
-        self._read.move_to_end(name)
         return known
 
     def write(self, name: str, schema: pa.Schema, storage: Mapping[str, str] | None = None) -> Any:
@@ -217,7 +220,8 @@ class Connection:
         """Remove a table and its files, if it is there."""
         self.require_writable()
         self._handles.pop(name, None)
-        self._read.pop(name, None)
+        with self._lock:
+            self._read.pop(name, None)
         with writing(self.uri), suppress(FileNotFoundError):
             self._database.drop_table(check_table_name(name), ignore_missing=True)
 

@@ -31,6 +31,7 @@ _PASS_BYTES = 1 << 30
 _MAX_ROWS = 1 << 20
 _ABANDONED = timedelta(days=1)
 _READER_GONE = timedelta(days=7)
+_NEVER = timedelta(days=36500)
 _ATTEMPTS = 3
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def optimize(
         with writing(connection.uri):
             rows.append({"table": name, **_compact_and_clean(connection, name, handle, older_than)})
             if name in pooled:
-                _index(handle, index_rows)
+                _index(connection, handle, index_rows)
     schema = {"table": pl.String, "rows": pl.Int64, "files_before": pl.Int64, "files_after": pl.Int64}
     return pl.DataFrame(rows, schema=schema | {"bytes_freed": pl.Int64})
 
@@ -69,7 +70,7 @@ def _compact_and_clean(
 ) -> dict[str, int]:
     if connection.in_memory:
         before = handle.stats()["fragment_stats"]["num_fragments"]
-        handle.optimize(cleanup_older_than=_READER_GONE)
+        handle.optimize(cleanup_older_than=_NEVER)
         after = handle.stats()["fragment_stats"]["num_fragments"]
         return {"rows": handle.count_rows(), "files_before": before, "files_after": after, "bytes_freed": 0}
     before = len(handle.to_lance().get_fragments())
@@ -115,10 +116,17 @@ def _rows_per_file(handle: Any) -> int:
     return max(1, min(_MAX_ROWS, _FILE_BYTES // row_bytes))
 
 
-def _index(handle: Any, index_rows: int) -> None:
+def _extend_index(connection: Connection, handle: Any) -> None:
+    if connection.in_memory:
+        handle.optimize(cleanup_older_than=_NEVER)
+    else:
+        handle.to_lance().optimize.optimize_indices()
+
+
+def _index(connection: Connection, handle: Any, index_rows: int) -> None:
     rows = handle.count_rows()
     if handle.list_indices():
-        handle.optimize(cleanup_older_than=_READER_GONE)
+        _extend_index(connection, handle)
     elif rows >= index_rows:
         handle.create_index(
             VECTOR, config=IvfFlat(distance_type="cosine", num_partitions=index_partitions(rows))

@@ -90,7 +90,7 @@ def run(uri: str, log: str, first: int) -> None:
 
 
 def run_and_leave(uri: str, log: str, first: int) -> None:
-    """Run, and leave without the interpreter's farewell, which a forked process with threads may not survive."""
+    """Run, and leave without the interpreter's farewell, which a forked process may not survive."""
     try:
         run(uri, log, first)
     except BaseException:  # noqa: BLE001 - whatever it is, it is printed, and the exit code tells

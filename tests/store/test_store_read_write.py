@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -127,6 +129,22 @@ def test_scan_yields_every_row_once_over_lance_memory(any_store: FeatureStore, f
         for key, row in zip(batch["seq_key"].to_pylist(), batch["vector"], strict=True)
     }
     assert [stored[key].as_py() for key in keys] == vectors.astype(float).tolist()
+
+
+def test_threads_share_one_open_store(disk_store: FeatureStore, fill, random_vectors) -> None:
+    filled = [fill(disk_store, n=30, layer=layer) for layer in range(6)]
+    new = disk_store.add_sequences(["A" * n for n in range(1, 25)])
+    more = random_vectors(24, seed=3)
+
+    def work(number: int) -> bool:
+        view, keys, vectors = filled[number % 6]
+        disk_store.write(view, [new[number]], more[[number]])
+        read = disk_store.read(view, [new[number], *keys]).values
+        return bool((read == np.concatenate([more[[number]], vectors])).all())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(24))) == [True] * 24
+    assert disk_store.views()["rows"].to_list() == [34] * 6
 
 
 def test_a_torch_dataset_holds_rows_and_labels_in_the_order_asked(store: FeatureStore, fill) -> None:

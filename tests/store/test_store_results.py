@@ -146,8 +146,8 @@ def test_predictions_that_fit_no_row_are_refused_and_nothing_is_written(
         store.write_results([result_row("c1")], predictions("c2"))
     with pytest.raises(TableError, match="exactly the columns"):
         store.write_results([result_row("c1")], predictions("c1").drop("cluster"))
+    missing = predictions("c1").with_columns(prediction=pl.lit(None, pl.Float64))
     with pytest.raises(TableError, match="lack their prediction"):
-        missing = predictions("c1").with_columns(prediction=pl.lit(None, pl.Float64))
         store.write_results([result_row("c1")], missing)
     with pytest.raises(TableError, match="metric pearson_r twice"):
         store.write_results([result_row("c1"), result_row("c1")])

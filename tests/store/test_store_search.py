@@ -41,6 +41,10 @@ def test_a_large_view_is_indexed_by_optimize_and_still_finds_the_nearest(
     new = disk_store.add_sequences(["GATTACA"])
     disk_store.write(view, new, np.full((1, 16), 7.0))
     assert disk_store.similar(view, np.ones(16), k=1)["seq_key"].to_list() == new
+    disk_store.optimize(view)
+    assert handle.index_stats("vector_idx").num_unindexed_rows == 0
+    assert disk_store.similar(view, np.ones(16), k=1)["seq_key"].to_list() == new
+    np.testing.assert_array_equal(disk_store.read(view, keys).values, vectors)
 
 
 def test_a_declared_view_without_rows_has_no_neighbours(store: FeatureStore, make_view, origin) -> None:
