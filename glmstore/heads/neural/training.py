@@ -68,7 +68,7 @@ def resolve_precision(asked: Precision, device: torch.device) -> str:
 def _cpu_bfloat16(device: torch.device) -> bool:
     # Newer than the oldest torch that is supported; without it float32 is always right.
     ask = getattr(torch.cpu, "get_capabilities", dict)
-    capabilities = ask() if device.type == "cpu" else {}
+    capabilities: dict[str, bool] = ask() if device.type == "cpu" else {}
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
