@@ -7,9 +7,10 @@ from pydantic import Field
 
 from flows.outcomes import compute_cells
 from flows.settings import FlowConfig, thread_pool
-from glmstore.finetuning import FineTuneSettings, plan_cell
+from glmstore.finetuning import FineTuneSettings, forget_adapters, plan_cell
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
+from glmstore.workspace import Workspace
 from tasks.features import register_benchmark
 from tasks.finetuning import finetune_adapter
 
@@ -30,6 +31,9 @@ def finetune_adapters(config: FinetuneAdaptersConfig) -> Tally:
     store = FeatureStore.open(config.store)
     register_benchmark(config.store, config.benchmark)
     cells = [plan_cell(store, config.benchmark, model, config.settings) for model in config.models]
+    if config.force:
+        for cell in cells:
+            forget_adapters(cell, Workspace.of(config.store).adapters)
     return compute_cells(
         store,
         cells,

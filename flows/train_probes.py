@@ -61,6 +61,6 @@ def tune(store: FeatureStore, jobs: list[ProbeJob], config: TrainProbesConfig) -
     settle(
         [((study, n), tune_probe.submit(config.store, study, n)) for study, n in batches],
         stage="tuning",
-        name=lambda batch: f"{batch[1]} trials of {batch[0].name}",
+        name=lambda batch: f"{batch[1]} trials of {batch[0].title}",
     )
     return studies

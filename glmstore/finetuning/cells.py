@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,6 +82,12 @@ def adapter_name(cell: Cell, seed: int) -> str:
     """Return the name of the folder that a cell's adapter of one seed lies in."""
     model = re.sub(r"[^A-Za-z0-9]+", "-", cell.model).strip("-")
     return f"{model}-{cell.benchmark}-{cell.key[:8]}-seed{seed}"
+
+
+def forget_adapters(cell: Cell, adapters: Path) -> None:
+    """Delete the adapters of a cell, so that the next :func:`run_cell` trains them again."""
+    for seed in cell.seeds:
+        shutil.rmtree(adapters / adapter_name(cell, seed), ignore_errors=True)
 
 
 def run_cell(
