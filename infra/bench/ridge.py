@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from glmstore.heads.ridge import ALPHAS, ridge_path
@@ -27,9 +29,6 @@ def _ours(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _sklearn(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    from sklearn.linear_model import Ridge
-    from sklearn.preprocessing import StandardScaler
-
     scaler = StandardScaler().fit(x[:ROWS])
     train, valid = scaler.transform(x[:ROWS]), scaler.transform(x[ROWS:])
     fits = (Ridge(alpha=alpha).fit(train, y[:ROWS]) for alpha in ALPHAS)
