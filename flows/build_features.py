@@ -12,7 +12,7 @@ from flows.settings import FlowConfig, thread_pool
 from glmstore.planning import FeatureUse, forget_features, plan_features
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
-from tasks.features import embed_chunk, register_benchmark
+from tasks.features import embed_chunk, optimize_store, register_benchmark
 
 log = logging.getLogger("glmstore.flows")
 
@@ -43,4 +43,6 @@ def build_features(config: BuildFeaturesConfig) -> Tally:
     log.info("features: %d vectors asked, %d in the store", plan.asked, plan.present)
     submitted = [(chunk, embed_chunk.submit(chunk)) for chunk in plan.chunks]
     settle(submitted, stage="features", name=lambda c: f"{c.view.name} {c.number}/{c.of}")
+    if plan.chunks:
+        optimize_store(config.store)
     return Tally(computed=plan.asked - plan.present, reused=plan.present)

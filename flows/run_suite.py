@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prefect import State, flow
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from flows.build_features import BuildFeaturesConfig, build_features
 from flows.explain import ExplainConfig, explain
@@ -17,7 +17,7 @@ from flows.outcomes import WorkFailedError
 from flows.score_variants import ScoreVariantsConfig, score_variants
 from flows.settings import FlowConfig, thread_pool
 from flows.train_probes import TrainProbesConfig, train_probes
-from glmstore.benchmarks.suites import Suite, get_suite
+from glmstore.benchmarks.suites import Suite, SuiteName, get_suite
 from glmstore.finetuning import FineTuneSettings
 from glmstore.planning import feature_uses
 from glmstore.report.summary import SuiteSummary
@@ -31,20 +31,25 @@ Stage = Callable[[], State[Any]]
 class RunSuiteConfig(FlowConfig):
     """Which suite is run on which store."""
 
-    suite: Suite = Field(description="A suite by name, or written out.")
+    suite: SuiteName | Suite = Field(description="A suite by name, or written out.")
 
-    @field_validator("suite", mode="before")
-    @classmethod
-    def _by_name(cls, value: Any) -> Any:
-        return get_suite(value) if isinstance(value, str) else value
+    def resolved(self) -> Suite:
+        """Return the suite itself."""
+        return get_suite(self.suite) if isinstance(self.suite, str) else self.suite
+
+    @property
+    def title(self) -> str:
+        """The suite's name, for people."""
+        return self.resolved().name
 
 
-@flow(name="run-suite", flow_run_name="{config.suite.name} suite", task_runner=thread_pool())
+@flow(name="run-suite", flow_run_name="{config.title} suite", task_runner=thread_pool())
 def run_suite(config: RunSuiteConfig) -> SuiteSummary:
     """Run every stage, however the others end, and report; then fail if anything failed."""
     started, clock = datetime.now(UTC), time.monotonic()
-    left_out = register_reachable(config.store, config.suite.benchmarks)
-    suite = config.suite.without(set(left_out))
+    asked = config.resolved()
+    left_out = register_reachable(config.store, asked.benchmarks)
+    suite = asked.without(set(left_out))
     tally, failures = add_up(stage() for stage in stages(suite, config))
     summary = SuiteSummary(
         name=suite.name,

@@ -28,3 +28,9 @@ def embed_chunk(chunk: FeatureChunk) -> int:
     store = FeatureStore.open(chunk.store)
     sequences = store.sequences(chunk.seq_keys)["sequence"].to_list()
     return materialize(store, chunk.view.model, sequences, view=chunk.view).computed
+
+
+@compute_task("optimize the store")
+def optimize_store(store: str) -> None:
+    """Compact what many small commits left, so that reading is fast."""
+    FeatureStore.open(store).optimize()

@@ -114,9 +114,7 @@ class Suite(Frozen):
         n_twins = sum(m.model.startswith("rand_init:") for m in self.models)
         notes = [f"{len(self.seeds)} probe seeds and {n_twins} random twins."]
         if len(self.seeds) < MANY_SEEDS:
-            notes.append(
-                f"Fewer than {MANY_SEEDS} seeds: intervals are rough; `full` runs {MANY_SEEDS}."
-            )
+            notes.append(f"Fewer than {MANY_SEEDS} seeds: intervals are rough; `full` runs {MANY_SEEDS}.")
         for plan in self.probes:
             notes += plan.notes
         if tuned := self.finetune:
@@ -197,6 +195,7 @@ def _full(models: tuple[str, ...]) -> Suite:
     return _published("full", summary, models, n_seeds=5, gue=True)
 
 
+SuiteName = Literal["demo", "full"]
 SUITES: dict[str, Callable[[tuple[str, ...]], Suite]] = {"demo": _demo, "full": _full}
 
 

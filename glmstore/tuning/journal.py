@@ -29,11 +29,6 @@ class StudyFiles:
     name: str
 
     @property
-    def title(self) -> str:
-        """What is tuned, for people."""
-        return f"{self.head} on {self.benchmark} with {self.view.model}"
-
-    @property
     def journal(self) -> Path:
         """The Optuna journal."""
         return self.folder / f"{self.name}.journal"

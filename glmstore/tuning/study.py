@@ -40,6 +40,11 @@ class StudyRef(Frozen):
     )
 
     @property
+    def title(self) -> str:
+        """What is tuned, for people."""
+        return f"{self.head} on {self.benchmark} with {self.view.model}"
+
+    @property
     def files(self) -> StudyFiles:
         """The study's files."""
         return StudyFiles(self.folder, self.name)

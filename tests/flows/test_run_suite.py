@@ -69,7 +69,7 @@ def test_what_cannot_be_fetched_is_left_out_by_name(
 
 
 def test_a_suite_may_be_named_in_a_deployment() -> None:
-    assert RunSuiteConfig(store="x", suite="demo").suite == get_suite("demo")  # type: ignore[arg-type]
+    assert RunSuiteConfig(store="x", suite="demo").resolved() == get_suite("demo")
 
 
 def test_a_flow_refuses_a_store_that_lives_in_one_process_only() -> None:
