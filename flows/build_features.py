@@ -45,4 +45,4 @@ def build_features(config: BuildFeaturesConfig) -> Tally:
     settle(submitted, stage="features", name=lambda c: f"{c.view.name} {c.number}/{c.of}")
     if plan.chunks:
         optimize_store(config.store)
-    return Tally(computed=plan.asked - plan.present, reused=plan.present)
+    return Tally(vectors_computed=plan.asked - plan.present, vectors_reused=plan.present)

@@ -57,6 +57,8 @@ def run_suite(config: RunSuiteConfig) -> SuiteSummary:
         seconds=round(time.monotonic() - clock, 1),
         computed_cells=tally.computed,
         reused_cells=tally.reused,
+        computed_vectors=tally.vectors_computed,
+        reused_vectors=tally.vectors_reused,
         failed_cells=tally.failed,
         left_out=tuple(left_out.items()),
         notes=suite.notes,

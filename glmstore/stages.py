@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 
 class Tally(NamedTuple):
-    """Pieces of work of one stage: computed now, found in the store, failed."""
+    """Cells, and feature vectors, that stages computed or found in the store; and what failed."""
 
     computed: int = 0
     reused: int = 0
     failed: int = 0
+    vectors_computed: int = 0
+    vectors_reused: int = 0
 
     def plus(self, other: Tally) -> Tally:
         """Return the sum, field by field."""

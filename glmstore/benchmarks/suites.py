@@ -114,7 +114,7 @@ class Suite(Frozen):
         n_twins = sum(m.model.startswith("rand_init:") for m in self.models)
         notes = [f"{len(self.seeds)} probe seeds and {n_twins} random twins."]
         if len(self.seeds) < MANY_SEEDS:
-            notes.append(f"Fewer than {MANY_SEEDS} seeds: intervals are rough; `full` runs {MANY_SEEDS}.")
+            notes.append(f"Fewer than {MANY_SEEDS} seeds: intervals are rough; full runs {MANY_SEEDS}.")
         for plan in self.probes:
             notes += plan.notes
         if tuned := self.finetune:

@@ -12,6 +12,7 @@ from glmstore.cli.console import emit_json, stdout, to_stderr
 from glmstore.errors import UnknownNameError
 
 if TYPE_CHECKING:
+    import polars as pl
     from rich.progress import Progress, TaskID
 
     from glmstore.benchmarks.base import BenchmarkSpec
@@ -106,7 +107,7 @@ def show_outcome(uri: str, suite: Suite, *, json: bool) -> None:
     store, beside = FeatureStore.open(uri, create=False), Workspace.of(uri)
     summary = load_summary(beside.root)
     board = leaderboard(store)
-    board = board.filter(board["benchmark"].is_in(list(suite.benchmarks)))
+    board = in_suite_order(board, suite)
     if json:
         done = summary.model_dump(mode="json") if summary else None
         emit_json({"summary": done, "report": str(beside.report), "leaderboard": board.to_dicts()})
@@ -117,6 +118,16 @@ def show_outcome(uri: str, suite: Suite, *, json: bool) -> None:
             to_stderr(line)
 
 
+def in_suite_order(board: pl.DataFrame, suite: Suite) -> pl.DataFrame:
+    """Return the rows of the suite's benchmarks, these in the suite's order, each one's rows as they were."""
+    import polars as pl
+
+    place = {name: i for i, name in enumerate(suite.benchmarks)}
+    kept = board.filter(board["benchmark"].is_in(list(place)))
+    order = pl.col("benchmark").replace_strict(place, return_dtype=pl.Int64)
+    return kept.sort(order, maintain_order=True)
+
+
 def _facts(store: FeatureStore, suite: Suite) -> dict[str, dict[str, float | int | str]]:
     stored = set(store.benchmarks()["name"].to_list())
     return {name: dict(store.benchmark_facts(name)) for name in suite.benchmarks if name in stored}
@@ -124,12 +135,17 @@ def _facts(store: FeatureStore, suite: Suite) -> dict[str, dict[str, float | int
 
 def closing_lines(summary: SuiteSummary, report: Path) -> list[str]:
     """Return what a run says last."""
-    work = f"{summary.computed_cells} pieces of work computed, {summary.reused_cells} found in the store"
-    if not summary.computed_cells and not summary.failed_cells:
-        work = f"nothing computed: all {summary.reused_cells} pieces of work were in the store"
+    done = f"{summary.computed_cells:,} cells and {summary.computed_vectors:,} vectors computed"
+    found = f"{summary.reused_cells:,} cells and {summary.reused_vectors:,} vectors found in the store"
+    if not (summary.computed_cells or summary.computed_vectors or summary.failed_cells):
+        done = "nothing computed"
     failed = f", {summary.failed_cells} failed" if summary.failed_cells else ""
     lines = [f"left out: {what}: {why}" for what, why in summary.left_out]
-    return [*lines, f"{summary.name}: {work}{failed}, in {summary.seconds:.0f} s", f"report: {report}"]
+    return [
+        *lines,
+        f"{summary.name}: {done}, {found}{failed}, in {summary.seconds:.0f} s",
+        f"report: {report}",
+    ]
 
 
 @contextmanager

@@ -24,6 +24,8 @@ class SuiteSummary(Frozen):
     seconds: float = Field(ge=0, description="Wall-clock seconds.")
     computed_cells: int = Field(ge=0, description="Cells computed in this run.")
     reused_cells: int = Field(ge=0, description="Cells that the store already held.")
+    computed_vectors: int = Field(0, ge=0, description="Feature vectors computed in this run.")
+    reused_vectors: int = Field(0, ge=0, description="Feature vectors that the store already held.")
     failed_cells: int = Field(ge=0)
     left_out: tuple[tuple[str, str], ...] = Field((), description="What was not run, and why.")
     notes: tuple[str, ...] = Field((), description="What a reader has to know, one sentence each.")

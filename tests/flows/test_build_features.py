@@ -15,12 +15,12 @@ def config(store: FeatureStore, *views: ViewRequest, **changes: object) -> Build
 def test_a_flow_fills_what_is_missing_and_a_second_one_computes_nothing(toy_store: FeatureStore) -> None:
     both = config(toy_store, KMER, ONE_HOT, chunk=100)
     first = build_features(both)
-    assert (first.computed, first.reused) == (480, 0)
+    assert (first.vectors_computed, first.vectors_reused) == (480, 0)
     keys = toy_store.benchmark_items("toy_gc")["seq_key"].to_list()
     assert toy_store.missing(resolve_view(KMER), keys) == []
     assert toy_store.read(resolve_view(ONE_HOT), keys).values.shape == (240, 40, 4)
     second = build_features(both)
-    assert (second.computed, second.reused) == (0, 480)
+    assert (second.vectors_computed, second.vectors_reused) == (0, 480)
 
 
 def test_only_the_missing_keys_are_planned_in_chunks_of_the_size_asked(toy_store: FeatureStore) -> None:
@@ -33,4 +33,4 @@ def test_only_the_missing_keys_are_planned_in_chunks_of_the_size_asked(toy_store
 
 def test_force_computes_every_vector_again(toy_store: FeatureStore) -> None:
     build_features(config(toy_store, KMER))
-    assert build_features(config(toy_store, KMER, force=True)).computed == 240
+    assert build_features(config(toy_store, KMER, force=True)).vectors_computed == 240

@@ -60,7 +60,7 @@ def test_a_table_of_ones_own_is_judged_beside_every_control_and_not_computed_twi
     assert (tmp_path / "store-artifacts" / "report.html").exists()
 
     second = board(run(tmp_path, "run", str(source), *options))
-    assert second["summary"]["computed_cells"] == 0
+    assert second["summary"]["computed_cells"] == second["summary"]["computed_vectors"] == 0
     assert second["leaderboard"] == first["leaderboard"]
 
 

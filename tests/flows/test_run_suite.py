@@ -20,7 +20,7 @@ def suite(*heads: str, tune: TunePlan | None = None) -> Suite:
 def test_a_suite_tunes_trains_and_reports_and_then_computes_nothing(toy_store: FeatureStore) -> None:
     config = RunSuiteConfig(store=toy_store.uri, suite=suite("ridge", tune=TunePlan(trials=3, max_epochs=3)))
     first = run_suite(config)
-    assert (first.computed_cells, first.reused_cells, first.failed_cells) == (480 + 4, 0, 0)
+    assert (first.computed_cells, first.computed_vectors, first.failed_cells) == (4, 480, 0)
     board = toy_store.results()
     assert set(board["head"]) == {"ridge", "mlp"}
     assert set(board["status"]) == {"ok"}
@@ -32,7 +32,8 @@ def test_a_suite_tunes_trains_and_reports_and_then_computes_nothing(toy_store: F
     assert load_summary(beside.root) == first
 
     second = run_suite(config)
-    assert (second.computed_cells, second.reused_cells) == (0, 484)
+    assert (second.computed_cells, second.computed_vectors) == (0, 0)
+    assert (second.reused_cells, second.reused_vectors) == (4, 480)
 
 
 def test_a_failed_cell_is_a_failed_row_and_fails_the_flow_after_the_rest(
