@@ -1,0 +1,124 @@
+"""The readers as flows, on data small enough for a test; their numbers are tested with their libraries."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flows.explain import ExplainConfig, explain
+from flows.finetune_adapters import FinetuneAdaptersConfig, finetune_adapters
+from flows.pretrain import PretrainFlowConfig, pretrain
+from flows.score_variants import ScoreVariantsConfig, score_variants
+from flows.train_probes import TrainProbesConfig, train_probes
+from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec
+from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, TunePlan, VariantPlan, ViewRequest
+from glmstore.errors import UnknownNameError
+from glmstore.extraction import materialize
+from glmstore.finetuning import FineTuneSettings
+from glmstore.models.gpn_config import GPNConfig
+from glmstore.pretraining import HoldOut, PretrainConfig
+from glmstore.stages import Tally
+from glmstore.store import FeatureStore
+from glmstore.workspace import Workspace
+
+TWIN = "rand_init:gpn-mini:0"
+KMER = ViewRequest(model="kmer2")
+
+
+def test_tuning_goes_on_where_it_stopped_and_its_choice_is_recorded(toy_store: FeatureStore) -> None:
+    sequences = toy_store.benchmark_items("toy_gc")["sequence"].to_list()
+    materialize(toy_store, "kmer2", sequences)
+
+    def config(trials: int) -> TrainProbesConfig:
+        plan = ProbePlan(benchmark="toy_gc", heads=(), tune=TunePlan(trials=trials, max_epochs=2))
+        return TrainProbesConfig(store=toy_store.uri, probes=(plan,), models=(KMER,), trials_a_task=2)
+
+    assert train_probes(config(3)) == Tally(computed=1)
+    assert train_probes(config(3)) == Tally(reused=1)
+    assert train_probes(config(5)) == Tally(computed=1)
+    details = toy_store.results(metric="pearson_r")["details"].to_list()
+    assert ['"trials": 3' in details[0], '"trials": 5' in details[1]] == [True, True]
+    journals = list(Workspace.of(toy_store.uri).studies.glob("*.journal"))
+    assert len(journals) == 1, "the longer search went on with the trials of the shorter"
+
+
+def test_an_adapter_is_trained_saved_judged_and_embeds_a_view_of_its_own(toy_store: FeatureStore) -> None:
+    settings = FineTuneSettings(rank=2, layer=1, epochs=1, max_train=64, batch_size=16, seeds=(0,))
+    config = FinetuneAdaptersConfig(
+        store=toy_store.uri, benchmark="toy_gc", models=(TWIN,), settings=settings
+    )
+    assert finetune_adapters(config) == Tally(computed=1)
+    assert finetune_adapters(config) == Tally(reused=1)
+    (adapter,) = Workspace.of(toy_store.uri).adapters.iterdir()
+    adapted = materialize(toy_store, f"lora:{adapter}", ["ACGTACGTAC"], layer=1)
+    plain = materialize(toy_store, TWIN, ["ACGTACGTAC"], layer=1)
+    keys = toy_store.add_sequences(["ACGTACGTAC"])
+    assert adapted.view != plain.view
+    ours, base = (toy_store.read(m.view, keys).values for m in (adapted, plain))
+    assert not np.allclose(ours, base)
+
+
+def test_variants_are_scored_by_every_scorer_asked_for(toy_store: FeatureStore) -> None:
+    reference = "ACGTTGCAAGCTTACG"
+    snvs = [(i, ref, alt) for i, ref in enumerate(reference) for alt in "ACGT" if alt != ref]
+    items = pl.DataFrame(
+        {
+            "item_id": [f"{i}{ref}>{alt}" for i, ref, alt in snvs],
+            "sequence": [reference[:i] + alt + reference[i + 1 :] for i, _, alt in snvs],
+            "label": np.linspace(-1, 1, len(snvs)),
+            "split": ["test"] * len(snvs),
+            "cluster": [str(i) for i, _, _ in snvs],
+        }
+    )
+    described = toy_store.benchmark_spec("toy_gc").model_dump() | {
+        "name": "toy_variants",
+        "label_kind": "variant_effect",
+        "sequence_length": 16,
+    }
+    spec = BenchmarkSpec.model_validate(described)
+    toy_store.register_benchmark(spec, BenchmarkData(items, {"reference": reference}))
+    plan = VariantPlan(benchmarks=("toy_variants",), models=(TWIN,))
+    config = ScoreVariantsConfig(store=toy_store.uri, plan=plan)
+    assert score_variants(config) == Tally(computed=2)
+    assert score_variants(config) == Tally(reused=2)
+    rows = toy_store.results(benchmark="toy_variants")
+    assert set(rows["head"]) == {"llr", "cosine"}
+    assert rows["n"].unique().to_list() == [48]
+
+
+def test_a_benchmark_without_known_sites_is_not_explained(toy_store: FeatureStore) -> None:
+    one_hot = ViewRequest(model="onehot", pooling="tokens", dtype="uint8")
+    plan = ProbePlan(benchmark="toy_gc", heads=(), token_heads=("cnn",), token_models=("onehot",))
+    config = ExplainConfig(
+        store=toy_store.uri, plan=ExplainPlan(benchmark="toy_gc"), probes=(plan,), models=(one_hot,)
+    )
+    with pytest.raises(UnknownNameError, match="toy_gc"):
+        explain(config)
+
+
+def test_pretraining_runs_exports_and_resumes_as_a_flow(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    records = [(1000 + 4000 * i, "".join(rng.choice(list("ACGT"), 3000))) for i in range(4)]
+    fasta = tmp_path / "toy.fa"
+    fasta.write_text("".join(f">chrT:{start}-{start + 3000}\n{seq}\n" for start, seq in records))
+    training = PretrainConfig(
+        fasta=fasta,
+        out_dir=tmp_path / "run",
+        architecture=GPNConfig(hidden_size=16, n_layers=2, kernel_size=5),
+        holdout=HoldOut(region_nt=800, every=5, offset=2),
+        steps=6,
+        batch_nt=640,
+        crop_lengths=(40, 64),
+        eval_every=3,
+        eval_windows=4,
+        precision="float32",
+        checkpoint_minutes=0,
+    )
+    config = PretrainFlowConfig(training=training, export_to=tmp_path / "model", name="toy-gpn")
+    checkpoint = pretrain(config)
+    assert Path(checkpoint).is_dir()
+    assert "toy-gpn" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    weights = (tmp_path / "model" / "model.safetensors").read_bytes()
+    assert pretrain(config) == checkpoint
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
