@@ -16,20 +16,27 @@ TORCH := $(shell grep -E '^torch==' constraints.txt)
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo setup test lint format bench constraints clean help
+
+.PHONY: help setup demo test lint format bench constraints clean
 help:
 	@sed -n '3,9s/^# \{0,2\}//p' Makefile
 
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+OR_SAY_WHY = 2>$(VENV)/pip.log || { cat $(VENV)/pip.log; exit 1; }
+
 setup: $(VENV)/.run
 $(VENV)/.run: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "glmstore needs Python 3.11 or newer; try make PYTHON=python3.12 …")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH) 2>$(VENV)/pip.log || { cat $(VENV)/pip.log; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . 2>$(VENV)/pip.log || { cat $(VENV)/pip.log; exit 1; }
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
+	  "glmstore needs Python 3.11 or newer: make … PYTHON=python3.12")'
+	@echo "Installing glmstore into $(VENV) (a minute or more, once) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH) $(OR_SAY_WHY)
+	@$(PIP) -c constraints.txt -e . $(OR_SAY_WHY)
+	@touch $@
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' 2>$(VENV)/pip.log || { cat $(VENV)/pip.log; exit 1; }
-	touch $@
+	@echo "Installing what tests and linters need …"
+	@$(PIP) -c constraints.txt -e '.[dev]' $(OR_SAY_WHY)
+	@touch $@
 
 demo: $(VENV)/.run
 	$(BIN)/glmstore run $(SUITE) $(if $(STORE),--store $(STORE))
@@ -51,8 +58,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m infra.bench
 
 constraints: $(VENV)/.dev
-	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu//'; } > build.constraints
-	mv build.constraints constraints.txt
+	{ sed -n '/^#/p' constraints.txt; \
+	  $(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools | sed 's/+cpu//'; \
+	} > $(VENV)/constraints.txt
+	mv $(VENV)/constraints.txt constraints.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info
