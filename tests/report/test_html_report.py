@@ -134,7 +134,7 @@ def test_the_summary_says_what_beat_what_and_what_was_left_out(filled: Lab) -> N
     assert "beats its random twin by 0." in text
     assert "falls short of one-hot under the same head by 0." in text
     assert "gue_tf_0 neither mirror nor network has <it>" in text
-    assert "42 cells of model × benchmark × head were computed in 5 min 12 s" in text
+    assert "42 cells of model × benchmark × head and 0 feature vectors were computed in 5 min 12 s" in text
     assert "Few seeds: two." in text
 
 
