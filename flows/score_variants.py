@@ -23,8 +23,13 @@ class ScoreVariantsConfig(FlowConfig):
         default_factory=ZeroShotSettings, description="The same for every model."
     )
 
+    @property
+    def benchmarks(self) -> str:
+        """Names of the benchmarks, for people."""
+        return ", ".join(self.plan.benchmarks)
 
-@flow(name="score-variants", flow_run_name="score {config.plan.benchmarks}", task_runner=thread_pool())
+
+@flow(name="score-variants", flow_run_name="score {config.benchmarks}", task_runner=thread_pool())
 def score_variants(config: ScoreVariantsConfig) -> Tally:
     """Compute the scores and correlations that the store has no results of."""
     store, plan = FeatureStore.open(config.store), config.plan

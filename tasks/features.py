@@ -16,7 +16,7 @@ def register_benchmark(store: str, benchmark: str) -> str:
     return ensure_benchmark(FeatureStore.open(store), benchmark, Fetcher())
 
 
-@compute_task("register {benchmarks}")
+@compute_task("register what can be had")
 def register_reachable(store: str, benchmarks: tuple[str, ...]) -> dict[str, str]:
     """Register the benchmarks whose files can be had; return the others with the reason."""
     return ensure_reachable(FeatureStore.open(store), benchmarks, Fetcher())

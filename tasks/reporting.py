@@ -11,7 +11,7 @@ from glmstore.report.summary import SuiteSummary
 from glmstore.store import FeatureStore
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="publish the report", cache_policy=NO_CACHE)
 def publish_report(store: str, summary: SuiteSummary) -> str:
     """Write the report beside the store and its leaderboard as an artifact; return the report's path."""
     published = publish(FeatureStore.open(store), summary)

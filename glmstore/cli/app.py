@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from glmstore.cli import benchmarks, data, doctor, embed, features, models, results, search
-from glmstore.cli.console import to_stderr
+from glmstore.cli.console import WarningLines, to_stderr
 from glmstore.cli.options import help_text
 from glmstore.config import Settings
 from glmstore.errors import GlmstoreError
@@ -114,16 +114,8 @@ def _options(
     ] = False,
 ) -> None:
     log = logging.getLogger("glmstore")
-    if not any(isinstance(h, _WarningLines) for h in log.handlers):
-        log.addHandler(_WarningLines(logging.WARNING))
-
-
-class _WarningLines(logging.Handler):
-    """What the library wants said goes to stderr as ``note: …``, so that stdout stays fit for pipes."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
-        to_stderr(f"note: {record.getMessage()}", style="yellow")
+    if not any(isinstance(h, WarningLines) for h in log.handlers):
+        log.addHandler(WarningLines(logging.WARNING))
 
 
 def run_cli(app: typer.Typer, argv: Sequence[str] | None = None) -> int:

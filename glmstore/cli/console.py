@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
@@ -106,3 +107,11 @@ def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total)
 
         yield advance
+
+
+class WarningLines(logging.Handler):
+    """What the library wants said goes to stderr as ``note: …``, so that stdout stays fit for pipes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        to_stderr(f"note: {record.getMessage()}", style="yellow")

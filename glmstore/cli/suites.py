@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmstore.cli.console import emit_json, stdout, to_stderr
+from glmstore.cli.console import WarningLines, emit_json, stdout, to_stderr
 from glmstore.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def shown_progress() -> Iterator[None]:
     bars = Progress(*columns, TextColumn("[dim]{task.fields[item]}"), console=console)
     shown = bars if console.is_terminal else nullcontext()
     with shown:
-        log.handlers = [_ProgressHandler(bars)]
+        log.handlers = [_ProgressHandler(bars), *(h for h in kept if not isinstance(h, WarningLines))]
         log.setLevel(logging.INFO)
         try:
             yield
