@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import httpx
@@ -13,7 +14,8 @@ from glmstore.errors import FetchError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from glmstore.data.fetch import Progress
+Progress = Callable[[str, int, int | None], None]
+"""``progress(url, bytes so far, bytes in all or None)``, called after every chunk."""
 
 ATTEMPTS = 5
 LONGEST_WAIT = 30.0

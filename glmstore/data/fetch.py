@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
@@ -15,8 +14,8 @@ from filelock import FileLock
 from glmstore.config import Settings
 from glmstore.errors import ChecksumError, FetchError
 
-Progress = Callable[[str, int, int | None], None]
-"""``progress(url, bytes so far, bytes in all or None)``, called after every chunk."""
+if TYPE_CHECKING:
+    from glmstore.data.download import Progress
 
 _SCHEMES = frozenset({"http", "https", "wheel"})
 
