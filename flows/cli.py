@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,6 +60,7 @@ def run(
 
 def _start(suite: Suite, uri: str, *, force: bool) -> Exception | None:
     _prepare_prefect()
+    signal.signal(signal.SIGTERM, _leave)
     from flows.outcomes import WorkFailedError
     from flows.run_suite import RunSuiteConfig, run_suite
     from glmstore.cli.suites import shown_progress
@@ -69,6 +71,11 @@ def _start(suite: Suite, uri: str, *, force: bool) -> Exception | None:
     except WorkFailedError as error:
         return error
     return None
+
+
+def _leave(number: int, frame: object) -> None:  # noqa: ARG001  (a signal handler's signature)
+    """Exit in order, so that the server which Prefect started for this run is stopped with it."""
+    sys.exit(128 + number)
 
 
 def _prepare_prefect() -> None:
