@@ -47,6 +47,17 @@ class UnknownNameError(GlmstoreError, LookupError):
         super().__init__(f"no {kind} is called {name!r}. {advice}{' ' + hint if hint else ''}")
 
 
+class AmbiguousViewError(UnknownNameError):
+    """The beginning of a view's name that several views share."""
+
+    def __init__(self, name: str, fits: list[str]) -> None:
+        self.kind, self.name, self.known = "feature view", name, sorted(fits)
+        shown = ", ".join(self.known[:4]) + (", …" if len(fits) > 4 else "")
+        GlmstoreError.__init__(
+            self, f"{len(fits)} views begin with {name!r}: {shown}. Write more of the name, or the id."
+        )
+
+
 class DuplicateNameError(GlmstoreError, ValueError):
     """Two registry entries claim one name."""
 

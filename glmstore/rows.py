@@ -44,7 +44,7 @@ def measured_row(
     overlap
         Whether the model may have seen them in pretraining.
     details
-        What JSON can hold.
+        What JSON can hold; the digest of the items it was measured on goes with it.
     """
     value, low, high = (None if math.isnan(x) else x for x in measured)
     return ResultRow(
@@ -63,7 +63,7 @@ def measured_row(
         seeds=len(cell.seeds),
         control=get_model(cell.model).spec.control,
         pretraining_overlap=overlap,
-        details=json.dumps(dict(details)),
+        details=json.dumps({"benchmark_digest": cell.benchmark_digest, **details}),
         code_version=__version__,
     )
 

@@ -118,6 +118,10 @@ def _store(uri: str) -> Iterator[Check]:
     except GlmstoreError as error:
         yield Check("store", "broken", str(error))
         return
+    except (OSError, RuntimeError, ValueError) as error:
+        damage = f"{uri} cannot be read ({str(error).splitlines()[0]}). Files are damaged or missing"
+        yield Check("store", "broken", f"{damage}: restore them from a copy.")
+        return
     if found.ok:
         rows = sum(found.tables["rows"])
         whole = f"{found.uri}, layout {found.schema_version}, {len(found.tables)} tables, {rows:,} rows"

@@ -10,7 +10,7 @@ import typer
 
 from glmstore.cli.console import emit_json, print_table, to_stdout
 from glmstore.cli.inputs import checked, read_sequences
-from glmstore.cli.options import Json, Store, View, help_text, open_existing
+from glmstore.cli.options import Json, Store, View, help_text, open_existing, stored_view
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,9 +21,9 @@ GET_HELP = """Read features in the order asked: of a sequence, of a key, or of e
 
 Prints a short form, or everything with --json or --out. Refuses, naming the keys, if the view lacks any.
 
-  glmstore get ACGTTGCAACGT --view gpn-mini/5/mean --json
-  glmstore get promoters.fa --view gpn-mini/5/mean --out promoters.npy
-  glmstore get promoters.fa --view gpn-mini/5/mean --out promoters.parquet
+  glmstore get ACGTTGCAACGT --view gpn-mini --json
+  glmstore get promoters.fa --view gpn-mini --out promoters.npy
+  glmstore get promoters.fa --view gpn-mini/8/max --out promoters.parquet
 """
 VIEWS_HELP = """List the feature views of the store; --json adds the provenance of each.
 
@@ -62,8 +62,8 @@ def get(
         raise typer.BadParameter(f"{out.name} must end in .npy or .parquet.", param_hint="--out")
     keys = _keys(source, column)
     opened = open_existing(store)
-    name = opened.view(view).name
-    features = opened.read(view, keys)
+    chosen = stored_view(opened, view)
+    name, features = chosen.name, opened.read(chosen, keys)
     if out is not None:
         _write(out, keys, features)
         to_stdout(f"{out}  {name}  {list(features.values.shape)} {features.values.dtype}")

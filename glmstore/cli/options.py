@@ -10,6 +10,7 @@ from glmstore.config import Settings
 
 if TYPE_CHECKING:
     from glmstore.store import FeatureStore
+    from glmstore.views import FeatureView
 
 Store = Annotated[
     str | None,
@@ -26,7 +27,8 @@ View = Annotated[
     typer.Option(
         "--view",
         metavar="NAME",
-        help="A view by name, by a prefix that only it has, or by its id; see `glmstore views`.",
+        help="A model, for the view `glmstore embed` fills by default; or a view by name, by a prefix that "
+        "only it has, or by its id; see `glmstore views`.",
     ),
 ]
 
@@ -63,3 +65,23 @@ def open_existing(given: str | None) -> FeatureStore:
             f"no store lies at {uri}. Fill one with `make demo` or `glmstore embed FILE --model gpn-mini`, "
             f"or name another with --store."
         ) from error
+
+
+def stored_view(store: FeatureStore, name: str) -> FeatureView:
+    """Return the view that `--view` names.
+
+    A model's name stands for the view that `glmstore embed` fills when it is told nothing else, where the
+    store holds it: other views of the model beside it then need not make the name ambiguous.
+
+    Raises
+    ------
+    UnknownNameError
+        If no view is called so, or several are.
+    """
+    from glmstore.errors import UnknownNameError, WeightsError
+    from glmstore.models.catalogue import get_model
+
+    try:
+        return store.view(get_model(name).spec.view().view_id)
+    except (UnknownNameError, WeightsError):
+        return store.view(name)

@@ -108,10 +108,11 @@ def _summary(store: FeatureStore) -> SuiteSummary:
     """Describe a store that no suite has left a summary beside."""
     import polars as pl
 
+    from glmstore.report.current import current_results
     from glmstore.report.html import STORED
     from glmstore.report.summary import SuiteSummary
 
-    results = store.results()
+    results = current_results(store)
     cells = results.unique("cell_key")
     return SuiteSummary(
         name=STORED,

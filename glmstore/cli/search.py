@@ -9,7 +9,7 @@ import typer
 from glmstore.cli.console import emit_json, print_table
 from glmstore.cli.features import GIVEN
 from glmstore.cli.inputs import checked
-from glmstore.cli.options import Json, Store, View, help_text, open_existing
+from glmstore.cli.options import Json, Store, View, help_text, open_existing, stored_view
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ HELP = """Find the stored sequences nearest to a sequence by cosine distance in 
 
 A sequence that the view lacks is embedded with the view's model for the question; nothing is written.
 
-  glmstore similar ACGTTGCAACGT --view gpn-mini/5/mean -k 5
+  glmstore similar ACGTTGCAACGT --view gpn-mini -k 5
 """
 
 
@@ -41,7 +41,8 @@ def similar(
     """Find neighbours; HELP is what users read."""
     (clean,) = checked([sequence], [GIVEN])
     opened = open_existing(store)
-    found = opened.similar(view, _vector(opened, view, clean), k)
+    chosen = stored_view(opened, view)
+    found = opened.similar(chosen, _vector(opened, chosen, clean), k)
     if json:
         emit_json(found.to_dicts())
         return
@@ -49,14 +50,13 @@ def similar(
     print_table(("distance", "key", "sequence"), rows)
 
 
-def _vector(store: FeatureStore, view_name: str, sequence: str) -> np.ndarray:
+def _vector(store: FeatureStore, view: FeatureView, sequence: str) -> np.ndarray:
     """Return the sequence's vector [D]: stored, or computed as the view was and kept nowhere."""
     import numpy as np
 
     from glmstore.errors import PoolingError, ViewConflictError
     from glmstore.sequences.normalise import seq_key
 
-    view = store.view(view_name)
     if view.is_token_level:
         raise PoolingError(f"{view.name} is token-level; neighbours are searched among pooled views.")
     key = seq_key(sequence)

@@ -45,6 +45,8 @@ def resolve_suite(
     ------
     UnknownNameError
         If nothing is called so; suggests the nearest.
+    WeightsError
+        If a model has no random twin.
     TableError, LabelError, SequenceError
         If the table cannot be used; nothing is written.
     """
@@ -58,6 +60,8 @@ def resolve_suite(
     tested = models or DEFAULT_MODELS
     for name in tested:
         get_model(name)
+        # Every model is read beside its random twin: one that has none is refused before anything is stored.
+        get_model(f"rand_init:{name}:0")
     if target in SUITES:
         return get_suite(target, tested)
     if target in BENCHMARKS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from glmstore.models.base import ModelSpec
 from glmstore.models.catalogue import get_model
 from glmstore.models.encoding import check_lengths
 from glmstore.models.provenance import provenance_of
+from glmstore.sequences.normalise import seq_keys
 from glmstore.views import FeatureView, Pooling
 
 if TYPE_CHECKING:
@@ -93,14 +95,15 @@ def materialize(
     _same_model(view, entry.spec)
     distinct = list(dict.fromkeys(sequences))
     check_lengths(entry.spec, [len(s) for s in distinct], [f"sequence {s[:20]}…" for s in distinct])
-    keys = store.add_sequences(distinct)
+    keys = seq_keys(distinct)
     device = resolve_device()
     precision = resolve_precision("auto", entry.spec, device)
-    if force and _is_declared(store, view):
-        store.drop(view)
-    store.declare(view, provenance_of(entry.spec, precision))
+    provenance, declared = provenance_of(entry.spec, precision), _is_declared(store, view)
     by_key = dict(zip(keys, distinct, strict=True))
-    missing = store.missing(view, keys)
+    missing, groups = keys, iter(list[list[Chunk]]())
+    if declared and not force:
+        store.declare(view, provenance)
+        missing = store.missing(view, keys)
     if missing:
         model = entry.load(device)
         chunks = embed(
@@ -114,9 +117,17 @@ def materialize(
             records=[f"sequence {key} ({by_key[key][:20]}…)" for key in missing],
             progress=progress,
         )
-        for group in _commits(chunks):
-            places = np.concatenate([c.indices for c in group])
-            store.write(view, [missing[i] for i in places], *_join(group))
+        groups = _commits(chunks)
+    # The first group is computed before anything is stored or dropped: what the model or the number type
+    # cannot take leaves no trace.
+    first = list(islice(groups, 1))
+    store.add_sequences(distinct)
+    if force and declared:
+        store.drop(view)
+    store.declare(view, provenance)
+    for group in chain(first, groups):
+        places = np.concatenate([c.indices for c in group])
+        store.write(view, [missing[i] for i in places], *_join(group))
     return Materialized(view, len(keys), len(keys) - len(missing), len(missing), time.monotonic() - started)
 
 

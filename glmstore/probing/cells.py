@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +158,7 @@ def failed_outcome(cell: Cell, error: BaseException, metric: str = "-") -> CellO
         control="label" if cell.settings.get("permute_labels") else get_model(cell.model).spec.control,
         status="failed",
         error=f"{type(error).__name__}: {error}",
+        details=json.dumps({"benchmark_digest": cell.benchmark_digest}),
         code_version=__version__,
     )
     return CellOutcome([row], None)

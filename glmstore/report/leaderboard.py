@@ -11,6 +11,7 @@ from glmstore.config import Settings
 from glmstore.errors import UnknownNameError
 from glmstore.report.compare import Comparer
 from glmstore.report.contests import contests_of, controls_text, known
+from glmstore.report.current import current_results
 from glmstore.report.memory import Memory
 from glmstore.report.panel import NO_METRIC, Entry, entries, label_kinds, twin_family
 
@@ -55,7 +56,7 @@ def leaderboard(
     expand_twins: bool = False,
     n_resamples: int = 1000,
 ) -> pl.DataFrame:
-    """Return every result in the store beside its controls.
+    """Return every result of the benchmarks as the store now holds them, beside its controls.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def leaderboard(
     UnknownNameError
         If a filter names what the results do not hold.
     """
-    results = store.results().with_columns(pl.col("value", "ci_low", "ci_high").fill_nan(None))
+    results = current_results(store).with_columns(pl.col("value", "ci_low", "ci_high").fill_nan(None))
     for kind, name in (("benchmark", benchmark), ("metric", metric), ("model", model)):
         _refuse_unknown(results, kind, name)
     if benchmark is not None:

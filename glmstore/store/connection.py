@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from glmstore.errors import (
     ReadOnlySnapshotError,
+    StoreError,
     StoreNotFoundError,
     StoreNotWritableError,
     StoreVersionError,
@@ -111,6 +112,8 @@ class Connection:
             If nothing lies at a local `uri` and `create` is false.
         StoreNotWritableError
             If the directory cannot be made.
+        StoreError
+            If there is a file in its place, or nothing answers at the URI.
         """
         place = normalise_uri(uri)
         directory = local_path(place)
@@ -118,8 +121,17 @@ class Connection:
             raise StoreNotFoundError(
                 f"no store lies at {place}. Check --store, or create it with `glmstore run`."
             )
+        if directory is not None and directory.exists() and not directory.is_dir():
+            raise StoreError(f"{place} is a file, and a store is a directory. Choose another place.")
         with writing(place):
-            return cls(place, lancedb.connect(place, read_consistency_interval=timedelta(0)))
+            try:
+                return cls(place, lancedb.connect(place, read_consistency_interval=timedelta(0)))
+            except (RuntimeError, ValueError) as error:
+                if directory is not None:
+                    raise
+                # The last part of Lance's message is a place in its own source.
+                reason = re.sub(r", [^,\s]+\.rs:[\d:]+$", "", str(error).splitlines()[0])
+                raise StoreError(f"no store can be opened at {place}: {reason}.") from error
 
     def at(self, versions: Mapping[str, int], snapshot: str) -> Connection:
         """Return a read-only connection to the same tables at these versions."""

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from glmstore.errors import UnknownNameError, ViewConflictError
+from glmstore.errors import AmbiguousViewError, UnknownNameError, ViewConflictError
 from glmstore.store.connection import Connection, writing
 from glmstore.store.schema import SCHEMAS, VIEWS
 from glmstore.views import FeatureView, Provenance
@@ -133,11 +133,9 @@ class ViewCatalogue:
         fits = exact or [r for r in held if name and r.view.name.startswith(name)]
         if len(fits) == 1:
             return fits[0]
-        hint = ""
         if fits:
-            several = ", ".join(f"{r.view.name} (id {r.view.view_id})" for r in fits[:4])
-            hint = f"{len(fits)} views fit: {several}; write more of the name, or the id."
-        raise UnknownNameError("feature view", name, [r.view.name for r in held], hint)
+            raise AmbiguousViewError(name, [f"{r.view.name} (id {r.view.view_id})" for r in fits])
+        raise UnknownNameError("feature view", name, [r.view.name for r in held])
 
     def get(self, view: FeatureView | str) -> ViewRecord | None:
         """Return the record of a view, None where this view object was never declared.

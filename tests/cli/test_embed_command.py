@@ -219,3 +219,29 @@ def test_neighbours_are_not_searched_among_token_views(
 ) -> None:
     glmstore("embed", fasta, "--model", "onehot", "--pooling", "tokens")
     assert "is token-level" in refused("similar", "ACGTACGTAC", "--view", "onehot")
+
+
+def test_a_models_name_stands_for_the_view_embed_fills_by_default(glmstore: Invoke, fasta: Path) -> None:
+    filled = json.loads(glmstore("embed", fasta, "--model", "gpn-mini", "--json").stdout)["view"]
+    glmstore("embed", fasta, "--model", "gpn-mini", "--layer", "last", "--pooling", "max")
+    (got,) = json.loads(glmstore("get", "ACGTACGTAC", "--view", "gpn-mini", "--json").stdout)
+    assert got["view"] == filled
+    assert glmstore("similar", "ACGTACGTAC", "--view", "gpn-mini", "-k", "1").exit_code == 0
+
+
+def test_the_beginning_of_several_views_is_refused_with_their_names(
+    refused: Invoke, glmstore: Invoke, fasta: Path
+):
+    glmstore("embed", fasta, "--model", "gpn-mini", "--layer", "0")
+    glmstore("embed", fasta, "--model", "gpn-mini", "--layer", "last")
+    said = refused("get", "ACGTACGTAC", "--view", "gpn-mini/")
+    assert "2 views begin with 'gpn-mini/'" in said
+    assert "gpn-mini/0/mean" in said
+    assert "gpn-mini/8/mean" in said
+
+
+@pytest.mark.parametrize("place", ["file", "gopher://nowhere"])
+def test_a_place_that_can_be_no_store_is_refused(refused: Invoke, fasta: Path, place: str) -> None:
+    said = refused("embed", fasta, "--model", "kmer1", "--store", fasta if place == "file" else place)
+    assert ("is a file" if place == "file" else "gopher") in said
+    assert ".rs:" not in said

@@ -140,3 +140,14 @@ def test_doctor_names_a_device_that_does_not_work(glmstore: Invoke, monkeypatch:
     result = glmstore("doctor", "--json")
     assert result.exit_code == 1
     assert checks(result)["torch"] == "broken"
+
+
+def test_doctor_names_a_store_whose_files_are_damaged(
+    glmstore: Invoke, results: FeatureStore, store: Path
+) -> None:
+    for file in (store / "store.lance" / "data").iterdir():
+        file.write_bytes(b"short")
+    answer = glmstore("doctor", "--json")
+    assert answer.exit_code == 1
+    (found,) = (check["found"] for check in json.loads(answer.stdout) if check["what"] == "store")
+    assert "damaged" in found

@@ -152,3 +152,22 @@ def test_a_view_of_other_weights_is_not_filled_with_these(store: FeatureStore):
     old = get_model("gpn-mini").spec.view().model_copy(update={"revision": "0" * 64})
     with pytest.raises(WeightsError, match="000000000000; gpn-mini is now at"):
         materialize(store, "gpn-mini", SEQUENCES, view=old)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_numbers_the_view_cannot_hold_leave_no_trace(store: FeatureStore, force: bool):
+    view = get_model("gpn-mini").spec.view(dtype="uint8")
+    with pytest.raises(NonFiniteFeatureError):
+        materialize(store, "gpn-mini", SEQUENCES, view=view, force=force)
+    assert store.views().is_empty()
+    assert store.sequences().is_empty()
+
+
+def test_force_keeps_the_old_rows_where_the_new_cannot_be_computed(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+):
+    view = materialize(store, "gpn-mini", SEQUENCES).view
+    monkeypatch.setattr(GPN, "encode", None)
+    with pytest.raises(TypeError):
+        materialize(store, "gpn-mini", SEQUENCES, force=True)
+    assert store.missing(view, store.add_sequences(SEQUENCES)) == []

@@ -79,3 +79,11 @@ def test_a_bad_row_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     assert "line 3" in done.stderr
     assert "'X'" in done.stderr
     assert not (tmp_path / "store").exists()
+
+
+def test_a_model_without_a_random_twin_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    source = table(tmp_path / "assay.csv")
+    done = run(tmp_path, "run", str(source), "--sequence", "seq", "--label", "activity", "--model", "onehot")
+    assert done.returncode == 2
+    assert "no random twin" in done.stderr
+    assert not (tmp_path / "store").exists()

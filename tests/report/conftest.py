@@ -37,6 +37,7 @@ class Lab:
 
     def __init__(self) -> None:
         self.store = FeatureStore.open("memory://")
+        self._registered = 0
         self._labels: dict[str, np.ndarray] = {}
         self._metrics: dict[str, tuple[str, ...]] = {}
 
@@ -48,8 +49,9 @@ class Lab:
         metrics: tuple[str, ...] = ("pearson_r", "spearman_rho"),
         **facts: float,
     ) -> None:
-        """Register a benchmark of N_ITEMS test items."""
-        rng = np.random.default_rng(len(self._labels))
+        """Register a benchmark of N_ITEMS test items, other ones at every call."""
+        rng = np.random.default_rng(self._registered)
+        self._registered += 1
         labels = rng.normal(size=N_ITEMS)
         if label_kind == "binary":
             labels = (labels > 0).astype(float)
@@ -103,7 +105,7 @@ class Lab:
             "cell_key": cell.key,
             "control": control,
             "seeds": seeds,
-            "details": json.dumps(details),
+            "details": json.dumps({"benchmark_digest": self._digest(benchmark), **details}),
         }
         if error is not None:
             metric = metric or self._metrics.get(benchmark, ("pearson_r",))[0]
@@ -125,6 +127,10 @@ class Lab:
             self._frame(cell.key, y, p) if predictions else None,
         )
         return cell.key
+
+    def _digest(self, benchmark: str) -> str:
+        registered = benchmark in self.store.benchmarks()["name"].to_list()
+        return self.store.benchmark_digest(benchmark) if registered else "never registered"
 
     def _predict(
         self, benchmark: str, model: str, head: str, noise: float, seeds: int, n_items: int

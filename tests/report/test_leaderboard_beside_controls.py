@@ -283,3 +283,22 @@ def test_a_number_that_is_no_metric_of_predictions_is_shown_and_not_compared(lab
     lab.cell("mpra", "gpn-mini", head="gia:CRP", site_effects=(0.5, 0.1))
     row = line(leaderboard(lab.store, metric="gia_effect"))
     assert (row["value"], row["controls"]) == (0.5, "not compared")
+
+
+def test_results_of_items_a_benchmark_no_longer_has_are_left_out(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.cell("mpra", "gpn-mini", noise=0.1, seeds=5)
+    lab.cell("mpra", "onehot", control="sequence", error="OutOfMemory: gone with the old items")
+    lab.benchmark("mpra")
+    assert leaderboard(lab.store).is_empty()
+    lab.cell("mpra", "gpn-mini", noise=3.0, seeds=1, draw=1)
+    board = leaderboard(lab.store)
+    assert board["seeds"].to_list() == [1]
+    assert board["value"][0] < 0.6
+
+
+def test_a_row_that_does_not_say_what_it_was_measured_on_is_kept(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.cell("mpra", "gpn-mini", benchmark_digest=None)
+    lab.benchmark("mpra")
+    assert leaderboard(lab.store).height == 1

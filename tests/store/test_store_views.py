@@ -59,7 +59,7 @@ def test_a_view_is_found_by_name_unique_beginning_or_id(store: FeatureStore, mak
     assert store.view(one.name) == one
     assert store.view("toy/12") == two
     assert store.view(two.view_id) == two
-    with pytest.raises(UnknownNameError, match="2 views fit"):
+    with pytest.raises(UnknownNameError, match="2 views begin with"):
         store.view("toy/1")
     with pytest.raises(UnknownNameError, match="no feature view is called 'tay/12/mean'"):
         store.view("tay/12/mean")
