@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -15,7 +17,6 @@ from glmstore.store import FeatureStore
 def publish_report(store: str, summary: SuiteSummary) -> str:
     """Write the report beside the store and its leaderboard as an artifact; return the report's path."""
     published = publish(FeatureStore.open(store), summary)
-    create_markdown_artifact(
-        published.markdown, key=f"leaderboard-{summary.name}".lower(), description=f"Report: {published.path}"
-    )
+    key = re.sub(r"[^a-z0-9]+", "-", f"leaderboard-{summary.name}".lower()).strip("-")
+    create_markdown_artifact(published.markdown, key=key, description=f"Report: {published.path}")
     return str(published.path)

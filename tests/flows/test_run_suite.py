@@ -14,7 +14,7 @@ MODELS = (ViewRequest(model="kmer2"), ViewRequest(model="onehot", pooling="token
 
 def suite(*heads: str, tune: TunePlan | None = None) -> Suite:
     plan = ProbePlan(benchmark="toy_gc", heads=heads, tune=tune)
-    return Suite(name="toy", summary="for tests", models=MODELS, probes=(plan,), seeds=(0, 1))
+    return Suite(name="My_toy", summary="for tests", models=MODELS, probes=(plan,), seeds=(0, 1))
 
 
 def test_a_suite_tunes_trains_and_reports_and_then_computes_nothing(toy_store: FeatureStore) -> None:
