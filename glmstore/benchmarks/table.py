@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from glmstore.benchmarks.base import SPLITS, Benchmark, BenchmarkData, BenchmarkSpec, LabelKind, Source
@@ -70,7 +71,8 @@ def benchmark_from_table(
     UnknownNameError
         If a column is not there.
     LabelError
-        If a label is missing, not finite, neither 0 nor 1 where binary ones are asked for, or contradicted.
+        If a label is missing, not finite, neither 0 nor 1 where binary ones are asked for, or contradicted,
+        or if a part has only one.
     EmptySequenceError, AlphabetError
         If a sequence cannot be used.
     DuplicateNameError
@@ -170,12 +172,23 @@ def _data(
         assigned,
         None if clusters is None else [f"cluster{number}" for number in clusters],
     )
+    _refuse_level_parts(table, items)
     facts: dict[str, float | int | str] = {
         "rows": len(table),
         "duplicates_merged": len(table) - len(sequences),
         **leakage_facts(leakage_report(sequences, assigned)),
     }
     return BenchmarkData(items, facts)
+
+
+def _refuse_level_parts(table: Table, items: pl.DataFrame) -> None:
+    for part in SPLITS:
+        labels = items.filter(pl.col("split") == part)["label"]
+        if labels.n_unique() < 2:
+            raise LabelError(
+                f"{table.path.name}: every label in {part} is {labels[0]:g} ({len(labels)} items), so "
+                "nothing can be learned, chosen or judged there. Give more rows, or another split."
+            )
 
 
 def _spec(table: Table, data: BenchmarkData, kind: LabelKind, label: str, split: str | None) -> BenchmarkSpec:

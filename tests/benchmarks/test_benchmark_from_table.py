@@ -189,3 +189,12 @@ def test_iupac_letters_are_read_as_n_when_asked(tmp_path) -> None:
     rows = [*[(s, i) for i, s in enumerate(sequences(100))], ("ACGR", 1)]
     benchmark = benchmark_from_table(write(tmp_path / "a.csv", "sequence,label", rows), ambiguous="N")
     assert load(benchmark).items["sequence"][-1] == "ACGN"
+
+
+@pytest.mark.parametrize("level", ["train", "valid", "test"])
+def test_a_part_with_one_label_only_is_refused(tmp_path, level: str) -> None:
+    parts = ["train", "valid", "test"]
+    rows = [(s, 1 if parts[i % 3] == level else i, parts[i % 3]) for i, s in enumerate(sequences(30))]
+    path = write(tmp_path / "a.csv", "sequence,label,split", rows)
+    with pytest.raises(LabelError, match=f"every label in {level} is 1 "):
+        benchmark_from_table(path, split="split")
