@@ -41,7 +41,13 @@ def run(
     seeds: Annotated[
         int, typer.Option(min=1, help="Probe seeds and random twins, for a benchmark or table.")
     ] = 3,
-    force: Annotated[bool, typer.Option("--force", help="Compute again what the store holds.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Compute again; the views needed are first dropped whole, for every benchmark.",
+        ),
+    ] = False,
     store: Store = None,
     json: Json = False,
 ) -> None:

@@ -50,7 +50,7 @@ def run_suite(config: RunSuiteConfig) -> SuiteSummary:
     asked = config.resolved()
     left_out = register_reachable(config.store, asked.benchmarks)
     suite = asked.without(set(left_out))
-    tally, failures = add_up(stage() for stage in stages(suite, config))
+    tally, failures = run_all(stages(suite, config))
     summary = SuiteSummary(
         name=suite.name,
         started=started.isoformat(timespec="seconds"),
@@ -70,45 +70,40 @@ def run_suite(config: RunSuiteConfig) -> SuiteSummary:
     return summary
 
 
-def stages(suite: Suite, config: RunSuiteConfig) -> Iterator[Stage]:
-    """Yield the suite's stages in order, each as a call that runs its flow and returns how it ended."""
+def stages(suite: Suite, config: RunSuiteConfig) -> Iterator[tuple[str, Stage]]:
+    """Yield the suite's stages in order: a name, and a call that runs the flow and returns how it ended."""
     shared = {"store": config.store, "force": config.force}
     if suite.probes:
         build = BuildFeaturesConfig(**shared, uses=feature_uses(suite))
         probe = TrainProbesConfig(**shared, probes=suite.probes, models=suite.models, seeds=suite.seeds)
-        yield lambda: build_features(build, return_state=True)
-        yield lambda: train_probes(probe, return_state=True)
+        yield "features", lambda: build_features(build, return_state=True)
+        yield "probes", lambda: train_probes(probe, return_state=True)
     if plan := suite.finetune:
         settings = FineTuneSettings(epochs=plan.epochs, max_train=plan.max_train, seeds=suite.seeds[:1])
         tune = FinetuneAdaptersConfig(
             **shared, benchmark=plan.benchmark, models=plan.models, settings=settings
         )
-        yield lambda: finetune_adapters(tune, return_state=True)
+        yield "adapters", lambda: finetune_adapters(tune, return_state=True)
     if suite.variants:
         score = ScoreVariantsConfig(**shared, plan=suite.variants)
-        yield lambda: score_variants(score, return_state=True)
+        yield "variants", lambda: score_variants(score, return_state=True)
     if suite.explain:
         look = ExplainConfig(
             **shared, plan=suite.explain, probes=suite.probes, models=suite.models, seeds=suite.seeds
         )
-        yield lambda: explain(look, return_state=True)
+        yield "explain", lambda: explain(look, return_state=True)
 
 
-def add_up(ended: Iterator[State[Any]]) -> tuple[Tally, list[tuple[str, str]]]:
-    """Sum what the stages did and collect what failed in them.
-
-    Raises
-    ------
-    Exception
-        Whatever a stage raised that was not the failure of single pieces of its work.
-    """
+def run_all(planned: Iterator[tuple[str, Stage]]) -> tuple[Tally, list[tuple[str, str]]]:
+    """Run every stage, sum what they did, collect what failed; a stage that broke is one failure."""
     total, failures = Tally(), []
-    for state in ended:
-        outcome = state.result(raise_on_failure=False)
+    for name, stage in planned:
+        outcome = stage().result(raise_on_failure=False)
         if isinstance(outcome, WorkFailedError):
             failures += outcome.failures
             outcome = outcome.tally
         elif isinstance(outcome, BaseException):
-            raise outcome
+            failures.append((name, f"{type(outcome).__name__}: {outcome}"))
+            outcome = Tally(failed=1)
         total = total.plus(outcome)
     return total, failures

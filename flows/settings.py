@@ -18,7 +18,9 @@ class FlowConfig(Frozen):
         default_factory=lambda: Settings().store,
         description="URI of the feature store: a directory, or file://…",
     )
-    force: bool = Field(False, description="Compute again what the store already holds.")
+    force: bool = Field(
+        False, description="Compute again what the store holds; views concerned are dropped whole first."
+    )
 
     @field_validator("store")
     @classmethod

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from prefect import flow
 from pydantic import Field
 
-from flows.outcomes import compute_cells, settle, unfinished
+from flows.outcomes import WorkFailedError, compute_cells, settle, unfinished
 from flows.settings import FlowConfig, thread_pool
 from glmstore.benchmarks.suites import ProbePlan, ViewRequest
 from glmstore.planning import ProbeJob, plan_probes, trial_batches
@@ -52,15 +54,13 @@ def tune(store: FeatureStore, jobs: list[ProbeJob], config: TrainProbesConfig) -
     folder = Workspace.of(config.store).studies
     studies = {
         job.cell.key: open_study(
-            store, job.cell.benchmark, job.view, job.cell.head, job.settings.tune, folder
+            store, job.cell.benchmark, job.view, job.cell.head, job.settings.tune, folder, anew=config.force
         )
         for job in jobs
         if job.settings.tune
     }
     batches = [(study, n) for study in studies.values() for n in trial_batches(study, config.trials_a_task)]
-    settle(
-        [((study, n), tune_probe.submit(config.store, study, n)) for study, n in batches],
-        stage="tuning",
-        name=lambda batch: f"{batch[1]} trials of {batch[0].title}",
-    )
+    submitted = [((study, n), tune_probe.submit(config.store, study, n)) for study, n in batches]
+    with suppress(WorkFailedError):  # a study that is not finished fails its own cell, with a row of its own
+        settle(submitted, stage="tuning", name=lambda batch: f"{batch[1]} trials of {batch[0].title}")
     return studies

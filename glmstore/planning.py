@@ -170,6 +170,8 @@ def plan_probes(
         for request in models:
             for head in plan.heads:
                 add(plan.benchmark, request, head, ProbeSettings(seeds=seeds))
+                if get_model(request.model).spec.control == "none":
+                    add(plan.benchmark, request, head, ProbeSettings(seeds=seeds, permute_labels=True))
             if plan.tune:
                 tune = TuneSettings(n_trials=plan.tune.trials, max_epochs=plan.tune.max_epochs)
                 add(plan.benchmark, request, plan.tune.head, ProbeSettings(seeds=seeds, tune=tune))

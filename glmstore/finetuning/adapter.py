@@ -33,8 +33,35 @@ class Backbone(nn.Module):
         self.backbone = network
 
 
+class Standardise(nn.Module):
+    """Centre and scale each feature by what the training sequences gave before training.
+
+    Without it a head learns at the pace of its features' conditioning: an untrained network's are worse by
+    orders of magnitude, and a comparison with it would measure that instead of what pretraining taught.
+    """
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+
+    def fit(self, features: Tensor) -> None:
+        """Take centre and scale from features [N, D]; one that is constant is only centred."""
+        features = features.double()
+        spread = features.std(dim=0, correction=0)
+        self.centre.copy_(features.mean(dim=0))
+        self.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return float32 [B, D]."""
+        return (features.float() - self.centre) / self.scale
+
+
 class PooledHead(nn.Module):
-    """A linear layer, or one hidden layer, on the mean of a sequence's token vectors.
+    """A linear layer, or one hidden layer, on the standardised mean of a sequence's token vectors.
 
     Parameters
     ----------
@@ -53,13 +80,14 @@ class PooledHead(nn.Module):
         super().__init__()
         last = hidden or dim
         middle = [nn.Linear(dim, hidden), nn.GELU()] if hidden else []
-        self.layers = nn.Sequential(nn.LayerNorm(dim), *middle, nn.Linear(last, 1))
+        self.standardise = Standardise(dim)
+        self.layers = nn.Sequential(*middle, nn.Linear(last, 1))
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float64))
 
     def forward(self, tokens: Tensor, batch: Batch) -> Tensor:
         """Return the standardised estimate or the logit, float32 [B], for token vectors [B, T, D]."""
-        out: Tensor = self.layers(pool(tokens, batch, "mean"))
+        out: Tensor = self.layers(self.standardise(pool(tokens, batch, "mean")))
         return out.squeeze(-1)
 
 
@@ -86,6 +114,17 @@ class TunedModel:
     head: PooledHead
     layer: int
     kind: TrainedKind
+
+    def standardise_on(self, sequences: Sequence[str]) -> None:
+        """Fix the head's centre and scale of each feature on these sequences, with the model as it is now."""
+        self.train(False)
+        device = next(self.head.parameters()).device
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(sequences), PREDICT_BATCH):
+                batch = self.model.encode(sequences[start : start + PREDICT_BATCH]).to(device)
+                parts.append(pool(self.model.hidden_states(batch, self.layer), batch, "mean"))
+        self.head.standardise.fit(torch.cat(parts))
 
     def raw(self, sequences: Sequence[str]) -> Tensor:
         """Return the head's output, float32 [B], for one batch of normalised sequences."""

@@ -65,6 +65,7 @@ def plan_cell(store: FeatureStore, benchmark: str, model: str, settings: FineTun
     _trained_kind(bench)
     choices = settings.model_dump(mode="json", exclude={"seeds"})
     choices |= {"layer": spec.resolve_layer(settings.layer), "revision": spec.revision}
+    choices["features"] = "standardised on training sequences"
     return Cell(
         benchmark=benchmark,
         benchmark_digest=store.benchmark_digest(benchmark),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """``progress(done, of)`` in training sequences."""
+STANDARDISED_ON = 2048
 
 
 class Labelled(NamedTuple):
@@ -81,9 +82,11 @@ def _valid_loss(tuned: TunedModel, valid: Labelled) -> float:
 
 
 def start(
-    model: GenomicLM, labels: np.ndarray, kind: TrainedKind, settings: FineTuneSettings, seed: int
+    model: GenomicLM, train: Labelled, kind: TrainedKind, settings: FineTuneSettings, seed: int
 ) -> TunedModel:
     """Return the model with a fresh adapter, which changes nothing yet, and a fresh head.
+
+    The head sees features standardised on (at most `STANDARDISED_ON` of) the training sequences.
 
     Raises
     ------
@@ -93,6 +96,7 @@ def start(
         If it has no such layer.
     """
     layer = model.spec.resolve_layer(settings.layer)
+    labels = train.labels
     if np.ptp(labels) == 0:
         raise HeadError("every training label is the same; there is nothing to learn.")
     mean, std = (float(labels.mean()), float(labels.std())) if kind == "regression" else (0.0, 1.0)
@@ -101,6 +105,7 @@ def start(
         head = PooledHead(model.spec.dim, settings.hidden, mean, std).to(next(peft.parameters()).device)
     tuned = TunedModel(model, peft, head, layer, kind)
     draw(tuned, seed)
+    tuned.standardise_on(train.sequences[:STANDARDISED_ON])
     return tuned
 
 
@@ -143,7 +148,7 @@ def fine_tune(
     """
     _check(train, "training")
     _check(valid, "validation")
-    tuned = start(model, train.labels, kind, settings, seed)
+    tuned = start(model, train, kind, settings, seed)
     return _train(tuned, train, valid, settings, torch.Generator().manual_seed(seed), progress)
 
 

@@ -66,12 +66,14 @@ def open_study(
     folder: Path,
     *,
     overrides: dict[str, Any] | None = None,
+    anew: bool = False,
 ) -> StudyRef:
     """Return the study of one benchmark, view and head, made on first use.
 
     Its name follows from everything that changes a trial; the number of trials may be raised later. The first
     trial is the head's default configuration and is never pruned, so tuning never loses to it on validation.
-    `overrides` change that configuration, and what the head's search space does not draw.
+    `overrides` change that configuration, and what the head's search space does not draw; `anew` forgets the
+    trials there were.
 
     Raises
     ------
@@ -109,6 +111,8 @@ def open_study(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ref.files.handing_out():
+            if anew:
+                ref.files.journal.unlink(missing_ok=True)
             study = ref.load()
             if not study.get_trials(deepcopy=False):
                 study.enqueue_trial(

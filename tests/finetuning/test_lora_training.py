@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from glmstore.errors import HeadError, LayerError, TrainingDivergedError
-from glmstore.finetuning.adapter import PooledHead, attach, network_of
+from glmstore.finetuning.adapter import PooledHead, Standardise, attach, network_of
 from glmstore.finetuning.settings import FineTuneSettings
 from glmstore.finetuning.train import Labelled, fine_tune, first_by_key
 from glmstore.models.base import GenomicLM
@@ -199,3 +199,13 @@ def test_trainings_in_two_threads_give_what_they_give_alone(toy_model: Make) -> 
         together = list(pool.map(run, (0, 1)))
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_the_head_sees_features_of_mean_0_and_deviation_1_however_small_or_shifted_they_are() -> None:
+    layer = Standardise(3)
+    raw = torch.tensor([[1e-4, 500.0, 7.0], [3e-4, 500.5, 7.0], [2e-4, 501.0, 7.0]])
+    layer.fit(raw)
+    seen = layer(raw)
+    assert torch.allclose(seen.mean(dim=0), torch.zeros(3), atol=1e-4)
+    assert torch.allclose(seen.std(dim=0, correction=0)[:2], torch.ones(2), atol=1e-3)
+    assert torch.equal(seen[:, 2], torch.zeros(3)), "a constant feature stays finite"

@@ -4,7 +4,8 @@ import pytest
 
 from flows.outcomes import WorkFailedError
 from flows.run_suite import RunSuiteConfig, run_suite
-from glmstore.benchmarks.suites import ProbePlan, Suite, TunePlan, ViewRequest, get_suite
+from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, Suite, TunePlan, ViewRequest, get_suite
+from glmstore.errors import HeadError
 from glmstore.report.record import load_summary
 from glmstore.store import FeatureStore
 from glmstore.workspace import Workspace
@@ -76,3 +77,31 @@ def test_a_suite_may_be_named_in_a_deployment() -> None:
 def test_a_flow_refuses_a_store_that_lives_in_one_process_only() -> None:
     with pytest.raises(ValueError, match="memory:// lives in one process"):
         RunSuiteConfig(store="memory://", suite=get_suite("demo"))
+
+
+def test_a_search_that_fails_costs_its_own_cells_only_and_leaves_their_failed_rows(
+    toy_store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*_: object, **__: object) -> None:
+        raise HeadError("no trial today")
+
+    monkeypatch.setattr("tasks.probes.run_trials", break_down)
+    asked = suite("ridge", tune=TunePlan(trials=2, max_epochs=2))
+    with pytest.raises(WorkFailedError, match="mlp on toy_gc with kmer2"):
+        run_suite(RunSuiteConfig(store=toy_store.uri, suite=asked))
+    results = toy_store.results()
+    assert results.filter(head="ridge", status="ok")["model"].n_unique() == 2
+    failed = results.filter(head="mlp")
+    assert failed["status"].unique().to_list() == ["failed"]
+    assert failed["model"].n_unique() == 2
+
+
+def test_a_stage_that_breaks_does_not_keep_the_others_from_running_and_reporting(
+    toy_store: FeatureStore,
+) -> None:
+    nothing_known = ExplainPlan(benchmark="toy_gc")
+    asked = suite("ridge").model_copy(update={"explain": nothing_known})
+    with pytest.raises(WorkFailedError, match="explain: HeadError"):
+        run_suite(RunSuiteConfig(store=toy_store.uri, suite=asked))
+    assert toy_store.results()["head"].unique().to_list() == ["ridge"]
+    assert Workspace.of(toy_store.uri).report.exists()
