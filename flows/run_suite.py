@@ -79,7 +79,13 @@ def stages(suite: Suite, config: RunSuiteConfig) -> Iterator[tuple[str, Stage]]:
         yield "features", lambda: build_features(build, return_state=True)
         yield "probes", lambda: train_probes(probe, return_state=True)
     if plan := suite.finetune:
-        settings = FineTuneSettings(epochs=plan.epochs, max_train=plan.max_train, seeds=suite.seeds[:1])
+        settings = FineTuneSettings(
+            epochs=plan.epochs,
+            max_train=plan.max_train,
+            learning_rate=plan.learning_rates[0],
+            other_learning_rates=plan.learning_rates[1:],
+            seeds=suite.seeds[:1],
+        )
         tune = FinetuneAdaptersConfig(
             **shared, benchmark=plan.benchmark, models=plan.models, settings=settings
         )

@@ -70,6 +70,9 @@ class FineTunePlan(Frozen):
     models: tuple[str, ...]
     epochs: int = Field(2, ge=1)
     max_train: int | None = Field(None, description="Training items used, drawn by hash; None: all.")
+    learning_rates: tuple[float, ...] = Field(
+        (3e-3, 1e-2, 3e-2), min_length=1, description="Peaks tried for every model; validation chooses."
+    )
 
 
 class VariantPlan(Frozen):
@@ -119,7 +122,8 @@ class Suite(Frozen):
             notes += plan.notes
         if tuned := self.finetune:
             used = f"{tuned.max_train or 'all'} training items"
-            notes.append(f"{tuned.benchmark}: LoRA on {used}, {tuned.epochs} epochs, one seed.")
+            rates = f"the best of {len(tuned.learning_rates)} learning rates on validation"
+            notes.append(f"{tuned.benchmark}: LoRA on {used}, {tuned.epochs} epochs, one seed, {rates}.")
         return tuple(notes)
 
     def without(self, benchmarks: set[str]) -> Suite:

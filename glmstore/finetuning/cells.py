@@ -126,6 +126,7 @@ def run_cell(
     StaleCellError
         If the benchmark is no longer the one the cell was planned for.
     """
+    from glmstore.finetuning.train import part_of
     from glmstore.probing import pretraining_overlap
     from glmstore.stats.bootstrap import interval
 
@@ -139,7 +140,7 @@ def run_cell(
     for number, seed in enumerate(cell.seeds):
         folder = adapters / adapter_name(cell, seed)
         tuned = _tuned(
-            cell, items, kind, settings, seed, folder, device, _shifted(progress, number, len(cell.seeds))
+            cell, items, kind, settings, seed, folder, device, part_of(progress, number, len(cell.seeds))
         )
         folders.append(folder)
         manifests.append(read_manifest(folder))
@@ -167,12 +168,6 @@ def _trained_kind(bench: BenchmarkSpec) -> TrainedKind:
     return bench.label_kind
 
 
-def _shifted(
-    progress: Callable[[int, int], None] | None, number: int, seeds: int
-) -> Callable[[int, int], None] | None:
-    return (lambda done, of: progress(number * of + done, seeds * of)) if progress else None
-
-
 def _tuned(
     cell: Cell,
     items: pl.DataFrame,
@@ -185,7 +180,7 @@ def _tuned(
 ) -> TunedModel:
     if folder.is_dir():
         return load_finetuned(folder, device)
-    from glmstore.finetuning.train import Labelled, fine_tune, first_by_key
+    from glmstore.finetuning.train import Labelled, fine_tune_best, first_by_key
 
     def part(split: str, limit: int | None) -> Labelled:
         chosen = items.filter(pl.col("split") == split)
@@ -193,8 +188,10 @@ def _tuned(
         return Labelled(chosen["sequence"].to_list(), chosen["label"].to_numpy().astype(np.float64))
 
     train, valid = part("train", settings.max_train), part("valid", settings.max_valid)
-    model = get_model(cell.model).load(device)
-    done = fine_tune(model, train, valid, kind, settings, seed=seed, progress=progress)
+    entry = get_model(cell.model)
+    done, settings = fine_tune_best(
+        lambda: entry.load(device), train, valid, kind, settings, seed=seed, progress=progress
+    )
     origin = Origin(
         benchmark=cell.benchmark,
         benchmark_digest=cell.benchmark_digest,
@@ -212,6 +209,7 @@ def _details(manifests: list[Manifest], folders: list[Path]) -> dict[str, Any]:
     return {
         "adapters": [f"lora:{folder.name}" for folder in folders],
         "n_train": manifests[0].origin.n_train,
+        "learning_rate": [m.origin.settings.learning_rate for m in manifests],
         "best_epoch": [m.origin.best_epoch for m in manifests],
         "valid_loss": [round(min(e["valid_loss"] for e in m.origin.epochs), 5) for m in manifests],
         "seconds_per_epoch": [round(e["seconds"], 2) for m in manifests for e in m.origin.epochs],

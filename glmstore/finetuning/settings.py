@@ -26,6 +26,10 @@ class FineTuneSettings(Frozen):
         None, ge=1, description="Width of the head's hidden layer; None: a linear head."
     )
     learning_rate: float = Field(1e-2, gt=0, description="Peak learning rate of AdamW.")
+    other_learning_rates: tuple[float, ...] = Field(
+        (),
+        description="Peaks tried besides; the lowest validation loss decides, model by model.",
+    )
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
     batch_size: int = Field(32, ge=1, description="Sequences a step.")
     epochs: int = Field(

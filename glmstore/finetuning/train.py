@@ -152,6 +152,55 @@ def fine_tune(
     return _train(tuned, train, valid, settings, torch.Generator().manual_seed(seed), progress)
 
 
+def fine_tune_best(
+    load: Callable[[], GenomicLM],
+    train: Labelled,
+    valid: Labelled,
+    kind: TrainedKind,
+    settings: FineTuneSettings,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> tuple[Trained, FineTuneSettings]:
+    """Train once for every learning rate; return the one with the lowest validation loss, and its settings.
+
+    Parameters
+    ----------
+    load
+        Returns the backbone afresh: an adapter changes it in place.
+    train, valid, kind, settings, seed, progress
+        As for :func:`fine_tune`; progress counts all trainings together.
+
+    Raises
+    ------
+    HeadError, LayerError, SequenceTooLongError
+        As :func:`fine_tune`.
+    TrainingDivergedError
+        If the training diverges under every rate.
+    """
+    rates = (settings.learning_rate, *settings.other_learning_rates)
+    finished: list[tuple[float, Trained, FineTuneSettings]] = []
+    diverged: TrainingDivergedError | None = None
+    for number, rate in enumerate(rates):
+        chosen = settings.model_copy(update={"learning_rate": rate})
+        shown = part_of(progress, number, len(rates))
+        try:
+            done = fine_tune(load(), train, valid, kind, chosen, seed=seed, progress=shown)
+        except TrainingDivergedError as error:
+            diverged = error
+            continue
+        finished.append((min(epoch.valid_loss for epoch in done.epochs), done, chosen))
+    if not finished and diverged:
+        raise diverged
+    _, best, chosen = min(finished, key=lambda entry: entry[0])
+    return best, chosen
+
+
+def part_of(progress: Progress | None, number: int, parts: int) -> Progress | None:
+    """Return what reports the progress of part `number` (from 0) of `parts` equal ones as that of the whole."""
+    return (lambda done, of: progress(number * of + done, parts * of)) if progress else None
+
+
 def _train(
     tuned: TunedModel,
     train: Labelled,

@@ -14,7 +14,7 @@ from torch import nn
 from glmstore.errors import HeadError, LayerError, TrainingDivergedError
 from glmstore.finetuning.adapter import PooledHead, Standardise, attach, network_of
 from glmstore.finetuning.settings import FineTuneSettings
-from glmstore.finetuning.train import Labelled, fine_tune, first_by_key
+from glmstore.finetuning.train import Labelled, fine_tune, fine_tune_best, first_by_key
 from glmstore.models.base import GenomicLM
 
 Make = Callable[[], GenomicLM]
@@ -209,3 +209,16 @@ def test_the_head_sees_features_of_mean_0_and_deviation_1_however_small_or_shift
     assert torch.allclose(seen.mean(dim=0), torch.zeros(3), atol=1e-4)
     assert torch.allclose(seen.std(dim=0, correction=0)[:2], torch.ones(2), atol=1e-3)
     assert torch.equal(seen[:, 2], torch.zeros(3)), "a constant feature stays finite"
+
+
+def test_validation_chooses_the_learning_rate_and_a_diverging_one_is_passed_over(
+    toy_model: Make,
+) -> None:
+    settings = FineTuneSettings(rank=2, epochs=2, learning_rate=1e-5, other_learning_rates=(5e-2, 1e30))
+    best, chosen = fine_tune_best(toy_model, TRAIN, VALID, "regression", settings, seed=0)
+    assert chosen.learning_rate == 5e-2
+    slow = fine_tune(toy_model(), TRAIN, VALID, "regression", settings, seed=0)
+    assert min(e.valid_loss for e in best.epochs) < min(e.valid_loss for e in slow.epochs)
+    hopeless = FineTuneSettings(rank=2, epochs=2, learning_rate=1e30)
+    with pytest.raises(TrainingDivergedError):
+        fine_tune_best(toy_model, TRAIN, VALID, "regression", hopeless, seed=0)
