@@ -197,7 +197,7 @@ def fine_tune_best(
 
 
 def part_of(progress: Progress | None, number: int, parts: int) -> Progress | None:
-    """Return what reports the progress of part `number` (from 0) of `parts` equal ones as that of the whole."""
+    """Return what reports progress of part `number` (from 0) of `parts` equal ones as that of the whole."""
     return (lambda done, of: progress(number * of + done, parts * of)) if progress else None
 
 
