@@ -40,7 +40,8 @@ def main(only: list[str]) -> int:
         table.add_row(
             row.name, "–" if row.value is None else f"{row.value:g}", row.unit, row.target, verdict, row.note
         )
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=150)).print(table)
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps([row.as_dict() for row in rows], indent=2) + "\n")
     return int(any(row.ok is False for row in rows))
