@@ -14,6 +14,7 @@ from glmstore.report.atomic import write_atomically
 from glmstore.report.contests import COMPLETE, CONTROL
 from glmstore.report.current import current_results
 from glmstore.report.leaderboard import leaderboard
+from glmstore.report.panel import standing
 from glmstore.report.reader_sections import adapter_sections, provenance_rows, site_effects, tuned_heads
 from glmstore.report.sections import benchmark_sections
 from glmstore.report.summary import Figure, SuiteSummary, headlines, verdicts
@@ -59,7 +60,7 @@ def build_report(
 
 def render_report(store: FeatureStore, suite_summary: SuiteSummary, figures: Sequence[Figure] = ()) -> str:
     """Return the report as HTML; parameters as for `build_report`."""
-    board, results = leaderboard(store), current_results(store)
+    board, results = leaderboard(store), standing(current_results(store))
     words = verdicts(board)
     sections = sorted(benchmark_sections(store, board, results, words), key=lambda s: s.is_zero_shot)
     return _template().render(

@@ -94,11 +94,28 @@ class Entry:
         return same and (len(metrics) == 1 or not (self.ok and other.ok))
 
 
-def entries(rows: pl.DataFrame, *, expand_twins: bool = False) -> list[Entry]:
-    """Turn result rows into leaderboard lines.
+def standing(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows that stand for their line; finished ones first.
 
-    Where one line was computed in several cells (with two seeds in a demo, with five later), the one with
-    most seeds stands, and among those the one written last; failed cells always stay.
+    Where one line was computed in several cells (with two seeds in a demo, with five later, under other
+    settings), the one with most seeds stands, and among those the one written last; failed cells always stay.
+
+    Parameters
+    ----------
+    rows
+        ResultRow columns, oldest write first.
+    """
+    line = ["model", "view", "benchmark", "split", "head", "protocol", "metric"]
+    best = (
+        rows.filter(pl.col("status") == "ok")
+        .sort("seeds", maintain_order=True)
+        .unique(line, keep="last", maintain_order=True)
+    )
+    return pl.concat([best, rows.filter(pl.col("status") != "ok")])
+
+
+def entries(rows: pl.DataFrame, *, expand_twins: bool = False) -> list[Entry]:
+    """Turn result rows into leaderboard lines: those of :func:`standing`.
 
     Parameters
     ----------
@@ -107,15 +124,8 @@ def entries(rows: pl.DataFrame, *, expand_twins: bool = False) -> list[Entry]:
     expand_twins
         Keep each initialisation of a random twin on a line of its own.
     """
-    line = ["model", "view", "benchmark", "split", "head", "protocol", "metric"]
-    failed = rows.filter(pl.col("status") != "ok")
-    best = (
-        rows.filter(pl.col("status") == "ok")
-        .sort("seeds", maintain_order=True)
-        .unique(line, keep="last", maintain_order=True)
-    )
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in [*best.to_dicts(), *failed.to_dicts()]:
+    for row in standing(rows).to_dicts():
         groups[_group_key(row, expand_twins=expand_twins)].append(row)
     return [_merge(group, expand_twins=expand_twins) for group in groups.values()]
 
