@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from glmstore.errors import SequenceKeyError, StoreError
 
 KEY_LENGTH = 32
 _WORDS = KEY_LENGTH // 8
+_BITMAP_BITS = 22
+_ONE_QUESTION = 4  # asked once for less than a quarter of its keys, a table is filtered and not sorted
 _HEX = b"0123456789abcdef"
 _MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)
 
@@ -71,7 +74,8 @@ class KeyIndex:
 
     One sorted array of 64-bit numbers holds a hash prefix in its high bits and the row in its low ones; a hit
     counts only when all 32 characters agree, so prefixes that collide cost a step and never an error. It
-    takes 40 bytes a row, and is built in one pass and one sort.
+    takes 40 bytes a row. The sort is left to the second question: whoever asks once needs only the rows that
+    a bitmap of the keys asked for lets through.
 
     Parameters
     ----------
@@ -81,10 +85,8 @@ class KeyIndex:
 
     def __init__(self, words: np.ndarray) -> None:
         self._words = words
-        rows = len(words)
-        self._row_mask = np.uint64((1 << max(1, rows.bit_length())) - 1)
-        self._packed = (_hash(words) & ~self._row_mask) | np.arange(rows, dtype=np.uint64)
-        self._packed.sort()
+        self._row_mask = np.uint64((1 << max(1, len(words).bit_length())) - 1)
+        self._asked_before = False
 
     def __len__(self) -> int:
         return len(self._words)
@@ -102,6 +104,9 @@ class KeyIndex:
         words
             uint64 [M, 4], as :func:`key_words` gives them.
         """
+        if not self._asked_before and len(words) * _ONE_QUESTION < len(self):
+            self._asked_before = True
+            return self._locate_once(words)
         target = _hash(words) & ~self._row_mask
         order = np.argsort(target)
         position = np.empty(len(words), np.int64)
@@ -117,6 +122,24 @@ class KeyIndex:
             pending = pending[~equal]
             position[pending] += 1
             pending = pending[position[pending] < len(self._packed)]
+        return found
+
+    @cached_property
+    def _packed(self) -> np.ndarray:
+        packed: np.ndarray = (_hash(self._words) & ~self._row_mask) | np.arange(len(self), dtype=np.uint64)
+        packed.sort()
+        return packed
+
+    def _locate_once(self, words: np.ndarray) -> np.ndarray:
+        wanted = np.zeros(1 << _BITMAP_BITS, np.bool_)
+        shift = np.uint64(64 - _BITMAP_BITS)
+        wanted[_hash(words) >> shift] = True
+        rows = np.flatnonzero(wanted[_hash(self._words) >> shift])
+        candidates = KeyIndex(self._words[rows])
+        candidates._asked_before = True
+        found = candidates.locate(words)
+        held = found >= 0
+        found[held] = rows[found[held]]
         return found
 
     def n_duplicates(self) -> int:

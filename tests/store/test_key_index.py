@@ -67,3 +67,12 @@ def test_duplicates_and_absences_are_counted() -> None:
     index = KeyIndex(key_words([digest(i) for i in (1, 2, 1, 3, 1)]))
     assert index.n_duplicates() == 2
     assert index.absent_from(KeyIndex(key_words([digest(1), digest(2)]))) == 1
+
+
+def test_a_small_first_question_and_the_next_ones_get_the_same_answer() -> None:
+    names = [digest(i % 900) for i in range(1000)]
+    asked = key_words([digest(i) for i in (3, 950, 899, 3, 0)])
+    index = KeyIndex(key_words(names))
+    first = index.locate(asked)
+    assert first.tolist() == [3, -1, 899, 3, 0]
+    assert index.locate(asked).tolist() == first.tolist()
