@@ -88,9 +88,8 @@ def mirror() -> Path:
 @pytest.fixture(scope="session")
 def mirror_fetcher(mirror: Path, fetch_cache: Path) -> Fetcher:
     """Return a fetcher that reads the mirror; wheels still come through pip, into the shared cache."""
-    from glmstore.data.fetch import Fetcher
-
     from glmstore.config import Settings
+    from glmstore.data.fetch import Fetcher
 
     return Fetcher(Settings(mirror=mirror, cache=fetch_cache))
 
@@ -98,10 +97,9 @@ def mirror_fetcher(mirror: Path, fetch_cache: Path) -> Fetcher:
 @pytest.fixture(scope="session")
 def wheel_fetcher(fetch_cache: Path) -> Fetcher:
     """Return a fetcher whose cache holds the sortseq wheel's file, or skip where pip cannot get the wheel."""
-    from glmstore.data.fetch import Fetcher
-
     from glmstore.benchmarks import BENCHMARKS
     from glmstore.config import Settings
+    from glmstore.data.fetch import Fetcher
     from glmstore.errors import ChecksumError, FetchError
 
     fetcher = Fetcher(Settings(mirror=None, cache=fetch_cache))
