@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from platformdirs import user_cache_path
+from platformdirs import user_cache_path, user_data_path
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -28,6 +28,10 @@ class Settings(BaseSettings):
     )
     cache: Path = Field(
         default_factory=lambda: user_cache_path("glmstore"), description="Folder for fetched, verified files."
+    )
+    models: Path = Field(
+        default_factory=lambda: user_data_path("glmstore") / "models",
+        description="Folder of pulled checkpoints, one folder a model.",
     )
     offline: bool = Field(False, description="Never touch the network; mirror and cache still serve.")
     workers: int = Field(

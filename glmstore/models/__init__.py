@@ -1,10 +1,11 @@
 """Models: one protocol, one file a family, found by name."""
 
 from glmstore.models.base import DerivedModel, GenomicLM, MaskedLM, ModelEntry, ModelSpec, Untrained
-from glmstore.models.catalogue import DERIVED, MODELS, get_model
+from glmstore.models.catalogue import DERIVED, FAMILIES, MODELS, get_model
 
 __all__ = [
     "DERIVED",
+    "FAMILIES",
     "MODELS",
     "DerivedModel",
     "GenomicLM",

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import Field
 
 from glmstore.config import Frozen
-from glmstore.errors import LayerError, PoolingError
+from glmstore.errors import LayerError, PoolingError, WeightsError
 from glmstore.views import FeatureView, Pooling, Provenance, Strand
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Objective = Literal["mlm", "clm", "none"]
+    from glmstore.models.checkpoints.source import HubSource
+
+Objective = Literal["mlm", "clm", "supervised", "none"]
 
 
 class Pretraining(Frozen):
@@ -35,8 +37,9 @@ class ModelSpec(Frozen):
     name: str
     family: str = Field(description="Architecture family, as published.")
     summary: str = Field(description="One line for people.")
+    hub_id: str | None = Field(None, description="owner/name of the repository that publishes the weights.")
     revision: str | None = Field(
-        description="40-hex hub revision or weights sha256; None: not pinned, not loadable."
+        description="40-hex hub revision or weights sha256; None until `glmstore models pull` records one."
     )
     weights_sha256: str | None = None
     tokenizer_sha256: str | None = None
@@ -51,6 +54,7 @@ class ModelSpec(Frozen):
     n_parameters: int = Field(ge=0)
     has_cls: bool = False
     causal: bool = False
+    scores_masked_bases: bool = Field(False, description="One letter can be hidden and asked for.")
     rc_equivariant: bool = False
     lora_targets: str | tuple[str, ...] | None = Field(
         None, description="peft target_modules; None: no LoRA."
@@ -101,13 +105,20 @@ class ModelSpec(Frozen):
         ------
         LayerError, PoolingError
             If the model cannot give that layer or pooling.
+        WeightsError
+            If its weights are pinned to no revision yet, so that nothing says what the numbers would be.
         """
+        if self.revision is None:
+            raise WeightsError(
+                f"the weights of {self.name} are not here, so no view of them can be named. "
+                f"Run `glmstore models pull {self.name}` first."
+            )
         chosen = pooling or self.default_pooling
         if chosen not in self.poolings:
             raise PoolingError(f"{self.name} gives {', '.join(self.poolings)}; not {chosen!r}.")
         return FeatureView(
             model=self.name,
-            revision=self.revision or self.name,
+            revision=self.revision,
             layer=self.resolve_layer(layer),
             pooling=chosen,
             strand=strand,
@@ -151,6 +162,14 @@ class GenomicLM(Protocol):
 
     def encode(self, sequences: Sequence[str]) -> Batch:
         """Tokenise normalised sequences; raises SequenceTooLongError past `spec.max_nt`."""
+        ...
+
+    def layers(self, batch: Batch) -> Iterator[Tensor]:
+        """Yield the hidden states [B, T, D] of layer 0 (the embedding), 1, … up to `spec.n_layers`.
+
+        Each is computed when it is asked for: whoever stops reading stops the forward pass, and no layer is
+        kept alive but the one just yielded.
+        """
         ...
 
     def hidden_states(self, batch: Batch, layer: int) -> Tensor:
@@ -211,11 +230,14 @@ class ModelEntry:
         ``load(device)`` returns the model in evaluation mode.
     untrained
         How its random twin is built; None where there are no weights to randomise.
+    source
+        Where its weights are published; None where they come with the package or there are none.
     """
 
     spec: ModelSpec
     load: Callable[[str], GenomicLM]
     untrained: Untrained | None = None
+    source: HubSource | None = None
 
     @property
     def name(self) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from glmstore.errors import UnknownNameError
 from glmstore.models.base import DerivedModel, ModelEntry
+from glmstore.models.family import Family
 from glmstore.registry import Registry
 
 MODELS: Registry[ModelEntry] = Registry("glmstore.models", ModelEntry, "model")
+FAMILIES: Registry[Family] = Registry("glmstore.models", Family, "model family")
 DERIVED: Registry[DerivedModel] = Registry("glmstore.models", DerivedModel, "derived model")
 
 

@@ -49,6 +49,18 @@ def _record(records: Sequence[str] | None, i: int) -> str:
 
 
 def encode_characters(sequences: Sequence[str], table: np.ndarray, pad_id: int, spec: ModelSpec) -> Batch:
+    """Tokenise normalised sequences as :func:`encode_letters` does, within the limits of a model.
+
+    Raises
+    ------
+    EmptySequenceError, SequenceTooLongError
+        Names the record by its place in `sequences`.
+    """
+    check_lengths(spec, [len(s) for s in sequences])
+    return encode_letters(sequences, table, pad_id)
+
+
+def encode_letters(sequences: Sequence[str], table: np.ndarray, pad_id: int) -> Batch:
     """Tokenise normalised sequences, one token a nucleotide, padded on the right.
 
     Parameters
@@ -59,18 +71,10 @@ def encode_characters(sequences: Sequence[str], table: np.ndarray, pad_id: int, 
         From :func:`letter_table`.
     pad_id
         Token id of padding.
-    spec
-        The model, for its limit.
-
-    Raises
-    ------
-    EmptySequenceError, SequenceTooLongError
-        Names the record by its place in `sequences`.
     """
     import torch
 
     lengths = np.array([len(s) for s in sequences], dtype=np.int64)
-    check_lengths(spec, lengths.tolist())
     width = int(lengths.max(initial=0))
     keep = np.arange(width) < lengths[:, None]
     ids = np.full(keep.shape, pad_id, dtype=np.int64)

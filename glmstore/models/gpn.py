@@ -1,24 +1,69 @@
-"""Registry entries for GPN checkpoints that lie in a folder; torch is imported when one is loaded."""
+"""GPN: dilated convolutions over single nucleotides, masked-language pretrained.
+
+Benegas, Batra & Song 2023, PNAS 120(44): e2311219120. ``gpn-human`` is what Tang et al. 2025 trained on
+the human genome; those weights are on no hub, so they are adopted from a folder or trained by the
+``pretrain`` flow.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glmstore.errors import WeightsError
-from glmstore.models.base import ModelEntry, ModelSpec, Pretraining, Untrained
-from glmstore.models.gpn_config import LORA_TARGETS, GPNConfig, vocabulary_sha256
+from glmstore.models.base import GenomicLM, ModelEntry, ModelSpec, Pretraining
+from glmstore.models.checkpoints.source import HubSource
+from glmstore.models.family import Config, Family, published
+from glmstore.models.gpn_config import LORA_TARGETS, MASK_ID, PAD_ID, UNK_ID, VOCABULARY, GPNConfig
+from glmstore.models.gpn_config import vocabulary_sha256 as _vocabulary_sha256
 
 if TYPE_CHECKING:
-    from glmstore.models.architectures.gpn_lm import GPN
+    from torch import nn
 
-CITATION = "Benegas, Batra & Song 2023, PNAS 120(44): e2311219120"
+    from glmstore.models.tokenizers.base import Tokenizer
+
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "MODEL_CARD.md"
 MAX_NT = 65_536
 """The network has no limit of its own; this one bounds the memory that a single sequence can take."""
+
+
+def _network(config: Config) -> nn.Module:
+    from glmstore.models.architectures.gpn import GPNForMaskedLM
+
+    return GPNForMaskedLM(GPNConfig(**config))
+
+
+def _tokenizer(_config: Config, _folder: Path | None) -> Tokenizer:
+    from glmstore.models.tokenizers.character import CharacterTokenizer
+
+    return CharacterTokenizer(VOCABULARY, pad_id=PAD_ID, unknown_id=UNK_ID, mask_id=MASK_ID)
+
+
+def _shape(config: Config) -> Config:
+    shape = GPNConfig(**config)
+    return {"dim": shape.hidden_size, "n_layers": shape.n_layers, "max_nt": MAX_NT}
+
+
+FAMILY = Family(
+    name="gpn",
+    network=_network,
+    tokenizer=_tokenizer,
+    traits={
+        "family": "GPN",
+        "objective": "mlm",
+        "tokenization": "character",
+        "tokenizer_sha256": _vocabulary_sha256(),
+        "lora_targets": LORA_TARGETS,
+        "scores_masked_bases": True,
+        "licence": "MIT",
+        "citation": "Benegas, Batra & Song 2023, PNAS 120(44): e2311219120",
+    },
+    shape=_shape,
+    tiny={"hidden_size": 16, "n_layers": 3, "kernel_size": 5, "dilation_cycle": 2},
+    source="songlab-cal/gpn, gpn/model.py and gpn/modules.py at 3685ddf",
+)
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -47,41 +92,69 @@ def entry_from_folder(folder: Path, *, summary: str, pretraining: Pretraining, l
         If ``config.json`` is missing or unreadable.
     """
     config, card = GPNConfig.read(folder / CONFIG), read_card(folder)
-    spec = ModelSpec(
+    spec = FAMILY.describe(
+        config.model_dump(),
+        n_parameters=config.n_parameters,
         name=card["name"],
-        family="GPN",
         summary=summary,
         revision=card["weights_sha256"],
         weights_sha256=card["weights_sha256"],
-        tokenizer_sha256=vocabulary_sha256(),
-        objective="mlm",
-        tokenization="character",
-        max_nt=MAX_NT,
-        dim=config.hidden_size,
-        n_layers=config.n_layers,
-        default_layer=(config.n_layers + 1) // 2,
-        n_parameters=config.n_parameters,
-        lora_targets=LORA_TARGETS,
         pretraining=pretraining,
         licence=licence,
-        citation=CITATION,
     )
-    return ModelEntry(spec, partial(_load, spec, config, folder / WEIGHTS), untrained_gpn(config))
+    untrained = published(FAMILY, spec, config.model_dump()).untrained
+    return ModelEntry(spec, partial(_load_shipped, spec, config, folder / WEIGHTS), untrained)
 
 
-def untrained_gpn(config: GPNConfig) -> Untrained:
-    """Return how a random twin of this shape is built."""
-    payload = json.dumps({"initialiser": "gpn-1", **config.model_dump()}, sort_keys=True).encode()
-    return Untrained(hashlib.blake2b(payload, digest_size=8).hexdigest(), partial(_build, config))
+def _load_shipped(spec: ModelSpec, config: GPNConfig, weights: Path, device: str) -> GenomicLM:
+    """Load exported weights, of any float type, into a float32 network."""
+    import hashlib
+
+    from glmstore.models.architectures.language_model import LanguageModel
+    from glmstore.models.checkpoints.loading import build_unfilled, load_strict
+
+    try:
+        with weights.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"the weights of {spec.name} cannot be read: {error}") from error
+    if spec.weights_sha256 is not None and found != spec.weights_sha256:
+        raise WeightsError(
+            f"{weights.name} of {spec.name} has sha256 {found}, not {spec.weights_sha256}; reinstall it."
+        )
+    network = build_unfilled(partial(_network, config.model_dump()))
+    load_strict(network, [weights], owner=spec.name)
+    return LanguageModel(spec, network, _tokenizer({}, None), device)
 
 
-def _load(spec: ModelSpec, config: GPNConfig, weights: Path, device: str) -> GPN:
-    from glmstore.models.architectures.gpn_lm import load_pretrained
+_PUBLISHED = GPNConfig()
 
-    return load_pretrained(spec, config, weights, device)
-
-
-def _build(config: GPNConfig, spec: ModelSpec, seed: int, device: str) -> GPN:
-    from glmstore.models.architectures.gpn_lm import build_untrained
-
-    return build_untrained(config, spec, seed, device)
+GPN_MODELS = (
+    published(
+        FAMILY,
+        FAMILY.describe(
+            _PUBLISHED.model_dump(),
+            name="gpn-brassicales",
+            summary="GPN of the paper's authors, pretrained on eight Brassicales genomes.",
+            hub_id="songlab/gpn-brassicales",
+            revision=None,
+            n_parameters=_PUBLISHED.n_parameters,
+            pretraining=Pretraining(species=("Brassicales",), assembly=None, chromosomes=None),
+        ),
+        _PUBLISHED.model_dump(),
+        HubSource(repo="songlab/gpn-brassicales", weights=("pytorch_model.bin",)),
+    ),
+    published(
+        FAMILY,
+        FAMILY.describe(
+            _PUBLISHED.model_dump(),
+            name="gpn-human",
+            summary="GPN trained on the human genome by Tang et al. 2025; on no hub, adopt it from a folder.",
+            revision=None,
+            n_parameters=_PUBLISHED.n_parameters,
+            pretraining=Pretraining(species=("Homo sapiens",), assembly="GRCh38", chromosomes=None),
+            licence="unpublished",
+        ),
+        _PUBLISHED.model_dump(),
+    ),
+)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from glmstore.errors import LayerError
 from glmstore.models.base import Batch, ModelEntry, ModelSpec
 from glmstore.models.encoding import LETTERS, encode_characters, letter_table
+from glmstore.models.layered import Layered
 from glmstore.models.provenance import provenance_of
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _PAD_ID = 5
 _TABLE = letter_table(range(len(LETTERS)))
 
 
-class Kmer:
+class Kmer(Layered):
     """Overlapping k-mers in lexicographic order (AA, AC, …, TT).
 
     A window that holds an N counts for nothing; a sequence without a whole window is a vector of zeros.
@@ -47,19 +48,12 @@ class Kmer:
             whole &= at < 4
         return code, whole
 
-    def hidden_states(self, batch: Batch, layer: int) -> Tensor:
-        """Return float32 [B, T, 4**k], one-hot of the k-mer starting at each token; zeros where none does.
-
-        Raises
-        ------
-        LayerError
-            For any layer but 0.
-        """
+    def layers(self, batch: Batch) -> Iterator[Tensor]:
+        """Yield float32 [B, T, 4**k], one-hot of the k-mer starting at each token; zeros where none does."""
         import torch
 
-        self._only_layer_0(layer)
         code, whole = self.codes(batch)
-        return torch.nn.functional.one_hot(code, self.spec.dim).float() * whole.unsqueeze(-1)
+        yield torch.nn.functional.one_hot(code, self.spec.dim).float() * whole.unsqueeze(-1)
 
     def pooled(self, batch: Batch, layer: int, pooling: Pooling) -> Tensor | None:
         """Return float32 [B, 4**k], the share of each k-mer among the windows without N.
@@ -69,7 +63,8 @@ class Kmer:
         LayerError
             For any layer but 0.
         """
-        self._only_layer_0(layer)
+        if layer != 0:
+            raise LayerError(f"{self.spec.name} has layer 0 only; {layer} was asked for.")
         if pooling != "mean":
             return None
         code, whole = self.codes(batch)
@@ -80,10 +75,6 @@ class Kmer:
     def provenance(self, precision: str) -> Provenance:
         """Return what is written beside every view of this model."""
         return provenance_of(self.spec, precision)
-
-    def _only_layer_0(self, layer: int) -> None:
-        if layer != 0:
-            raise LayerError(f"{self.spec.name} has layer 0 only; {layer} was asked for.")
 
 
 def _entry(k: int) -> ModelEntry:

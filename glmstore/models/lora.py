@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmstore.config import Settings
 from glmstore.errors import UnknownNameError
 from glmstore.models.base import Batch, DerivedModel, GenomicLM, ModelEntry, ModelSpec
+from glmstore.models.layered import Layered
 from glmstore.views import Provenance
 from glmstore.workspace import Workspace
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from glmstore.finetuning.saving import Manifest
 
 
-class AdaptedModel:
+class AdaptedModel(Layered):
     """A backbone with its adapter in place; it predicts no masked letters, having been trained for labels."""
 
     def __init__(self, spec: ModelSpec, backbone: GenomicLM) -> None:
@@ -29,9 +30,9 @@ class AdaptedModel:
         """Tokenise as the backbone does."""
         return self._backbone.encode(sequences)
 
-    def hidden_states(self, batch: Batch, layer: int) -> Tensor:
-        """Return the adapted backbone's hidden states, [B, T, D]."""
-        return self._backbone.hidden_states(batch, layer)
+    def layers(self, batch: Batch) -> Iterator[Tensor]:
+        """Yield the adapted backbone's hidden states, [B, T, D], layer by layer."""
+        return self._backbone.layers(batch)
 
     def provenance(self, precision: str) -> Provenance:
         """Return the backbone's provenance under this spec and the adapter's weights."""
@@ -70,6 +71,7 @@ def _spec(name: str, manifest: Manifest, base: ModelSpec) -> ModelSpec:
             "revision": manifest.adapter_sha256,
             "weights_sha256": manifest.adapter_sha256,
             "objective": "none",
+            "scores_masked_bases": False,
             "default_layer": manifest.layer,
             "lora_targets": None,
             "twin_of": base.name,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from glmstore.errors import LayerError
 from glmstore.models.base import Batch, ModelEntry, ModelSpec
 from glmstore.models.encoding import LETTERS, encode_characters, letter_table
+from glmstore.models.layered import Layered
 from glmstore.models.provenance import provenance_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _PAD_ID = 5
 _TABLE = letter_table(range(len(LETTERS)))
 
 
-class OneHot:
+class OneHot(Layered):
     """A, C, G, T as unit vectors, N as zeros; layer 0 is all there is."""
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -30,19 +30,11 @@ class OneHot:
         """Tokenise normalised sequences; raises EmptySequenceError for an empty one."""
         return encode_characters(sequences, _TABLE, _PAD_ID, self.spec)
 
-    def hidden_states(self, batch: Batch, layer: int) -> Tensor:
-        """Return float32 [B, T, 4]; N and padding are zeros.
-
-        Raises
-        ------
-        LayerError
-            For any layer but 0.
-        """
+    def layers(self, batch: Batch) -> Iterator[Tensor]:
+        """Yield float32 [B, T, 4], the only layer; N and padding are zeros."""
         import torch
 
-        if layer != 0:
-            raise LayerError(f"{self.spec.name} has layer 0 only; {layer} was asked for.")
-        return torch.nn.functional.one_hot(batch.ids, _PAD_ID + 1)[..., :4].float()
+        yield torch.nn.functional.one_hot(batch.ids, _PAD_ID + 1)[..., :4].float()
 
     def provenance(self, precision: str) -> Provenance:
         """Return what is written beside every view of this model."""

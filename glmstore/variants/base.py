@@ -60,10 +60,9 @@ class Scorer:
         ScorerError
             If the model predicts no masked letters, or has no token vectors.
         """
-        if self.needs == "base_probs" and spec.objective != "mlm":
+        if self.needs == "base_probs" and not spec.scores_masked_bases:
             raise ScorerError(
-                f"{self.name} needs a model that predicts masked letters; {spec.name} is "
-                f"{'trained left to right' if spec.objective == 'clm' else 'not a language model'}."
+                f"{self.name} needs a model that predicts masked letters; {spec.name} does not."
             )
         if self.needs == "embeddings" and "tokens" not in spec.poolings:
             raise ScorerError(

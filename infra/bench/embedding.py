@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from glmstore.extraction import embed
-from glmstore.models.architectures.gpn_lm import GPN
+from glmstore.models.architectures.language_model import LanguageModel
 from glmstore.models.catalogue import get_model
 from infra.bench.harness import BenchRow, at_least, interleaved, shown
 
@@ -22,8 +22,8 @@ ROUNDS = 3
 def measure() -> list[BenchRow]:
     """Time a middle layer's mean embedding three ways, in CPU time and in wall time."""
     model = get_model("gpn-mini").load("cpu")
-    if not isinstance(model, GPN):
-        raise TypeError("gpn-mini is expected to be a GPN")
+    if not isinstance(model, LanguageModel):
+        raise TypeError("gpn-mini is expected to be a LanguageModel")
     rng = np.random.default_rng(0)
     sequences = [
         "".join(rng.choice(list("ACGT"), int(n))) for n in rng.integers(SHORTEST, LONGEST + 1, N_SEQUENCES)
@@ -69,7 +69,7 @@ def _timed(job: Callable[[], object], seconds: list[float]) -> Callable[[], None
 
 
 @torch.inference_mode()
-def _one_by_one(model: GPN, sequences: list[str], layer: int) -> np.ndarray:
+def _one_by_one(model: LanguageModel, sequences: list[str], layer: int) -> np.ndarray:
     """Run the whole model on one sequence at a time in float32."""
     pooled = []
     for sequence in sequences:
@@ -79,7 +79,7 @@ def _one_by_one(model: GPN, sequences: list[str], layer: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _padded(model: GPN, sequences: list[str], layer: int) -> np.ndarray:
+def _padded(model: LanguageModel, sequences: list[str], layer: int) -> np.ndarray:
     """Run batches of 32 in the order given, padded to the longest of each, and keep every layer."""
     pooled = []
     for start in range(0, len(sequences), PADDED_BATCH):
@@ -90,12 +90,9 @@ def _padded(model: GPN, sequences: list[str], layer: int) -> np.ndarray:
     return torch.cat(pooled, dim=1)[layer].numpy()
 
 
-def _every_layer(model: GPN, sequences: list[str]) -> torch.Tensor:
+def _every_layer(model: LanguageModel, sequences: list[str]) -> torch.Tensor:
     """Return float32 [layers + 1, B, T, D], and run the language-model head as a plain forward pass does."""
     batch = model.encode(sequences)
-    keep = batch.attention_mask.unsqueeze(-1).float()
-    states = [model.network.model.embed(batch.ids)]
-    for block in model.network.model.encoder:
-        states.append(block(states[-1], keep))
-    model.network.cls(states[-1])
+    states = list(model.layers(batch))
+    model.logits(batch)
     return torch.stack(states)

@@ -22,10 +22,10 @@ class Constant(OneHot):
         super().__init__(ONEHOT_SPEC)
         self.value = value
 
-    def hidden_states(self, batch, layer):
-        hidden = super().hidden_states(batch, layer)
+    def layers(self, batch):
+        (hidden,) = super().layers(batch)
         hidden[batch.lengths.argmax(), 0, 2] = self.value
-        return hidden
+        yield hidden
 
 
 def gathered(chunks) -> dict[int, np.ndarray]:

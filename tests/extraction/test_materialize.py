@@ -12,7 +12,7 @@ from glmstore.errors import (
 )
 from glmstore.extraction import embed, materialize, materializing
 from glmstore.models import get_model
-from glmstore.models.architectures.gpn_lm import GPN
+from glmstore.models.architectures.language_model import LanguageModel
 from glmstore.store import FeatureStore
 from glmstore.views import FeatureView
 
@@ -44,8 +44,10 @@ def test_what_is_stored_is_what_embedding_gives(store: FeatureStore):
 def test_only_what_is_missing_is_computed(store: FeatureStore, monkeypatch: pytest.MonkeyPatch):
     materialize(store, "gpn-mini", SEQUENCES[:2])
     seen: list[str] = []
-    encode = GPN.encode
-    monkeypatch.setattr(GPN, "encode", lambda self, batch: seen.extend(batch) or encode(self, batch))
+    encode = LanguageModel.encode
+    monkeypatch.setattr(
+        LanguageModel, "encode", lambda self, batch: seen.extend(batch) or encode(self, batch)
+    )
     done = materialize(store, "gpn-mini", [*SEQUENCES, *SEQUENCES])
     assert (done.asked, done.present, done.computed) == (5, 2, 3)
     assert sorted(seen) == sorted(SEQUENCES[2:])
@@ -53,7 +55,7 @@ def test_only_what_is_missing_is_computed(store: FeatureStore, monkeypatch: pyte
 
 def test_a_full_view_is_found_without_loading_weights(store: FeatureStore, monkeypatch: pytest.MonkeyPatch):
     materialize(store, "gpn-mini", SEQUENCES)
-    monkeypatch.setattr(GPN, "__init__", None)
+    monkeypatch.setattr(LanguageModel, "__init__", None)
     assert materialize(store, "gpn-mini", SEQUENCES).computed == 0
 
 
@@ -135,8 +137,8 @@ def test_bad_sequences_are_refused_before_anything_is_written(store: FeatureStor
 
 
 def test_an_embedding_that_is_not_finite_is_not_written(store: FeatureStore, monkeypatch: pytest.MonkeyPatch):
-    hidden_states = GPN.hidden_states
-    monkeypatch.setattr(GPN, "hidden_states", lambda *given: hidden_states(*given) * float("nan"))
+    layers = LanguageModel.layers
+    monkeypatch.setattr(LanguageModel, "layers", lambda *given: (x * float("nan") for x in layers(*given)))
     with pytest.raises(NonFiniteFeatureError, match="TTT"):
         materialize(store, "gpn-mini", SEQUENCES)
     view = get_model("gpn-mini").spec.view()
@@ -167,7 +169,7 @@ def test_force_keeps_the_old_rows_where_the_new_cannot_be_computed(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ):
     view = materialize(store, "gpn-mini", SEQUENCES).view
-    monkeypatch.setattr(GPN, "encode", None)
+    monkeypatch.setattr(LanguageModel, "encode", None)
     with pytest.raises(TypeError):
         materialize(store, "gpn-mini", SEQUENCES, force=True)
     assert store.missing(view, store.add_sequences(SEQUENCES)) == []

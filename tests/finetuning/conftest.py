@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from glmstore.models import catalogue
 from glmstore.models.base import Batch, GenomicLM, ModelEntry, ModelSpec
+from glmstore.models.layered import Layered
 from glmstore.views import Provenance
 
 SPEC = ModelSpec(
@@ -38,14 +39,15 @@ class ToyNetwork(nn.Module):
             [nn.Conv1d(8, 8, 3, padding="same"), nn.Conv1d(8, 8, 3, padding="same", dilation=2)]
         )
 
-    def forward(self, ids: Tensor, layer: int) -> Tensor:
+    def forward(self, ids: Tensor) -> Iterator[Tensor]:
         x = self.embed(ids).mT
-        for block in list(self.blocks)[:layer]:
+        yield x.mT
+        for block in self.blocks:
             x = x + torch.tanh(block(x))
-        return x.mT
+            yield x.mT
 
 
-class ToyLM:
+class ToyLM(Layered):
     def __init__(self, spec: ModelSpec = SPEC) -> None:
         self.spec = spec
         with torch.random.fork_rng():
@@ -59,9 +61,8 @@ class ToyLM:
             ids[row, : len(sequence)] = torch.tensor(["NACGT".index(c) + 1 for c in sequence])
         return Batch(ids, ids > 0, ids == 0, torch.zeros(*ids.shape, 2, dtype=torch.int32), lengths)
 
-    def hidden_states(self, batch: Batch, layer: int) -> Tensor:
-        out: Tensor = self.network(batch.ids, layer)
-        return out
+    def layers(self, batch: Batch) -> Iterator[Tensor]:
+        yield from self.network(batch.ids)
 
     def provenance(self, precision: str) -> Provenance:
         return Provenance(

@@ -1,6 +1,8 @@
 """The GPN port: published names, published arithmetic, and what was added to it."""
 
 import hashlib
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from torch.nn.functional import conv1d, gelu, layer_norm, linear, one_hot
 
 from glmstore.errors import LayerError, ShapeError, WeightsError
 from glmstore.models.architectures.gpn import GPNForMaskedLM, initialise
-from glmstore.models.architectures.gpn_lm import GPN, load_pretrained
-from glmstore.models.base import ModelSpec
+from glmstore.models.architectures.language_model import LanguageModel
+from glmstore.models.base import ModelEntry, ModelSpec, Pretraining
+from glmstore.models.gpn import FAMILY, entry_from_folder
 from glmstore.models.gpn_config import LORA_TARGETS, GPNConfig
 
 TINY = GPNConfig(hidden_size=16, n_layers=3, kernel_size=5, dilation_cycle=2)
@@ -26,28 +29,17 @@ KNOWN_HIDDEN = {
 KNOWN_LOGITS = [-0.02096, -0.05121, 0.05322, 0.13448, 0.07305, 0.02714, -0.14919]
 
 
-def spec(weights_sha256: str | None = None) -> ModelSpec:
-    return ModelSpec(
-        name="tiny",
-        family="GPN",
-        summary="for tests",
-        revision="tiny",
-        weights_sha256=weights_sha256,
-        objective="mlm",
-        tokenization="character",
-        max_nt=64,
-        dim=TINY.hidden_size,
-        n_layers=TINY.n_layers,
-        default_layer=2,
-        n_parameters=TINY.n_parameters,
-        licence="Apache-2.0",
-        citation="none",
-    )
+SEEN = Pretraining(species=("Homo sapiens",), assembly=None, chromosomes=None)
+
+
+def spec() -> ModelSpec:
+    facts = {"summary": "for tests", "revision": "tiny", "licence": "Apache-2.0", "pretraining": SEEN}
+    return FAMILY.describe(TINY.model_dump(), name="tiny", n_parameters=TINY.n_parameters, **facts)
 
 
 @pytest.fixture
-def tiny() -> GPN:
-    return GPN(spec(), initialise(TINY, seed=0))
+def tiny() -> LanguageModel:
+    return LanguageModel(spec(), initialise(TINY, seed=0), FAMILY.tokenizer({}, None))
 
 
 def published_forward(state: dict[str, torch.Tensor], ids: torch.Tensor) -> list[torch.Tensor]:
@@ -108,7 +100,7 @@ def test_even_kernels_are_refused():
         GPNConfig(kernel_size=8)
 
 
-def test_every_layer_equals_the_published_blocks_written_out(tiny: GPN):
+def test_every_layer_equals_the_published_blocks_written_out(tiny: LanguageModel):
     batch = tiny.encode(SEQUENCES[:1])
     with torch.inference_mode():
         expected = published_forward(tiny.network.state_dict(), batch.ids)
@@ -116,7 +108,7 @@ def test_every_layer_equals_the_published_blocks_written_out(tiny: GPN):
             torch.testing.assert_close(tiny.hidden_states(batch, layer), want, atol=1e-6, rtol=1e-5)
 
 
-def test_hidden_states_and_logits_of_seed_0_are_known(tiny: GPN):
+def test_hidden_states_and_logits_of_seed_0_are_known(tiny: LanguageModel):
     batch = tiny.encode(SEQUENCES[:1])
     with torch.inference_mode():
         for layer, known in KNOWN_HIDDEN.items():
@@ -126,14 +118,14 @@ def test_hidden_states_and_logits_of_seed_0_are_known(tiny: GPN):
 
 
 @pytest.mark.parametrize("layer", [1, 2, 3])
-def test_padding_reaches_no_real_position(tiny: GPN, layer: int):
+def test_padding_reaches_no_real_position(tiny: LanguageModel, layer: int):
     together = tiny.hidden_states(tiny.encode(SEQUENCES), layer)
     for row, sequence in zip(together, SEQUENCES, strict=True):
         alone = tiny.hidden_states(tiny.encode([sequence]), layer)[0]
         torch.testing.assert_close(row[: len(sequence)], alone, atol=1e-5, rtol=0)
 
 
-def test_later_blocks_are_not_computed(tiny: GPN):
+def test_later_blocks_are_not_computed(tiny: LanguageModel):
     def refuse(*_: object) -> None:
         raise AssertionError("a block past the layer asked for was run")
 
@@ -143,40 +135,42 @@ def test_later_blocks_are_not_computed(tiny: GPN):
         tiny.hidden_states(tiny.encode(SEQUENCES), 3)
 
 
-def test_layers_it_does_not_have_are_refused(tiny: GPN):
+def test_layers_it_does_not_have_are_refused(tiny: LanguageModel):
     with pytest.raises(LayerError, match="layers 0 to 3"):
         tiny.hidden_states(tiny.encode(SEQUENCES), 4)
 
 
-def test_weights_survive_a_round_trip_through_a_file(tiny: GPN, tmp_path):
-    path = tmp_path / "model.safetensors"
-    save_file(tiny.network.state_dict(), path)
-    pinned = spec(hashlib.sha256(path.read_bytes()).hexdigest())
-    loaded = load_pretrained(pinned, TINY, path, "cpu")
+def shipped(tmp_path: Path, config: GPNConfig = TINY, sha256: str | None = None) -> ModelEntry:
+    """Return the entry of the tiny network as an export would have written it."""
+    state = {n: t.clone() for n, t in initialise(TINY, seed=0).state_dict().items()}
+    save_file(state, tmp_path / "model.safetensors")
+    found = sha256 or hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
+    card = {"name": "tiny", "weights_sha256": found}
+    (tmp_path / "config.json").write_text(json.dumps({**config.model_dump(), "glmstore": card}))
+    return entry_from_folder(tmp_path, summary="for tests", pretraining=SEEN, licence="Apache-2.0")
+
+
+def test_weights_survive_a_round_trip_through_a_file(tiny: LanguageModel, tmp_path: Path):
+    loaded = shipped(tmp_path).load("cpu")
     batch = tiny.encode(SEQUENCES)
     assert torch.equal(loaded.logits(batch), tiny.logits(batch))
 
 
-def test_weights_that_are_not_the_pinned_ones_are_refused(tiny: GPN, tmp_path):
-    path = tmp_path / "model.safetensors"
-    save_file(tiny.network.state_dict(), path)
+def test_weights_that_are_not_the_pinned_ones_are_refused(tmp_path: Path):
     with pytest.raises(WeightsError, match="not 0000"):
-        load_pretrained(spec("0" * 64), TINY, path, "cpu")
+        shipped(tmp_path, sha256="0" * 64).load("cpu")
 
 
-def test_truncated_missing_and_misshapen_weights_are_refused(tiny: GPN, tmp_path):
-    path = tmp_path / "model.safetensors"
-    with pytest.raises(WeightsError, match="tiny do not load"):
-        load_pretrained(spec(), TINY, path, "cpu")
-    save_file(tiny.network.state_dict(), path)
-    with pytest.raises(WeightsError, match="size mismatch"):
-        load_pretrained(spec(), TINY.model_copy(update={"kernel_size": 9}), path, "cpu")
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(WeightsError, match="tiny do not load"):
-        load_pretrained(spec(), TINY, path, "cpu")
+def test_missing_and_misshapen_weights_are_refused(tmp_path: Path):
+    entry = shipped(tmp_path, TINY.model_copy(update={"kernel_size": 9}))
+    with pytest.raises(WeightsError, match=r"conv\.1\.weight is \[16, 16, 5\], not \[16, 16, 9\]"):
+        entry.load("cpu")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match="tiny cannot be read"):
+        entry.load("cpu")
 
 
-def test_lora_reaches_every_convolution_and_feed_forward_layer_and_nothing_else(tiny: GPN):
+def test_lora_reaches_every_convolution_and_feed_forward_layer_and_nothing_else(tiny: LanguageModel):
     from peft import LoraConfig, inject_adapter_in_model
 
     network = inject_adapter_in_model(LoraConfig(r=2, target_modules=LORA_TARGETS, bias="none"), tiny.network)
@@ -190,7 +184,7 @@ def test_lora_reaches_every_convolution_and_feed_forward_layer_and_nothing_else(
     assert all(bool(g.abs().sum() > 0) for n, g in gradients.items() if ".lora_B" in n)
 
 
-def test_masked_probabilities_do_not_look_at_the_masked_base(tiny: GPN):
+def test_masked_probabilities_do_not_look_at_the_masked_base(tiny: LanguageModel):
     probs = tiny.base_probs(["ACGTAC", "ACTTAC", "ACGTAC"], [2, 2, 0])
     assert probs.dtype == torch.float32
     assert probs.shape == (3, 4)
@@ -199,13 +193,13 @@ def test_masked_probabilities_do_not_look_at_the_masked_base(tiny: GPN):
     assert not torch.allclose(probs[0], probs[2])
 
 
-def test_masked_probabilities_stay_float32_under_autocast(tiny: GPN):
+def test_masked_probabilities_stay_float32_under_autocast(tiny: LanguageModel):
     plain = tiny.base_probs(["ACGTAC"], [2])
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(tiny.base_probs(["ACGTAC"], [2]), plain)
 
 
-def test_masked_probabilities_refuse_ragged_sequences_and_positions_outside(tiny: GPN):
+def test_masked_probabilities_refuse_ragged_sequences_and_positions_outside(tiny: LanguageModel):
     with pytest.raises(ShapeError, match="one length"):
         tiny.base_probs(["ACG", "AC"], [0, 0])
     with pytest.raises(ShapeError, match="position 3"):
@@ -226,7 +220,7 @@ def test_random_weights_depend_on_the_seed_and_not_on_the_global_generator():
     assert torch.equal(torch.rand(1), drawn_after)
 
 
-def test_reverse_complements_are_not_embedded_alike(tiny: GPN):
+def test_reverse_complements_are_not_embedded_alike(tiny: LanguageModel):
     forward, reverse = (tiny.hidden_states(tiny.encode([s]), 3)[0] for s in ("ACGGTTA", "TAACCGT"))
     assert tiny.spec.rc_equivariant is False
     assert float(np.abs(forward.detach().numpy() - reverse.flip(0).detach().numpy()).max()) > 0.1

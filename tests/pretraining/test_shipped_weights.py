@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glmstore.models import get_model, gpn_mini
-from glmstore.models.architectures.gpn_lm import GPN
+from glmstore.models.architectures.language_model import LanguageModel
 from glmstore.models.gpn import CARD, WEIGHTS, read_card
 from glmstore.pretraining import HoldOut, heldout, markov
 from glmstore.pretraining.card import render
@@ -22,7 +22,7 @@ def test_weights_are_small_enough_to_ship():
 
 def test_the_card_is_the_record_in_words():
     model = get_model("gpn-mini").load("cpu")
-    assert isinstance(model, GPN)
+    assert isinstance(model, LanguageModel)
     assert (FOLDER / CARD).read_text() == render(read_card(FOLDER), model.network.config)
 
 
@@ -50,6 +50,6 @@ def test_held_out_scores_can_be_computed_again(mirror: Path):
     assert flank3.nll(windows, rows, columns).mean() == pytest.approx(scores.masked15["flank3"], abs=1e-9)
 
     model = get_model("gpn-mini").load("cpu")
-    assert isinstance(model, GPN)
+    assert isinstance(model, LanguageModel)
     first = heldout.MaskedWindows(windows[: scores.slice_windows], masked.hidden[: scores.slice_windows])
     assert heldout.model_nll(model.network, first).mean() == pytest.approx(scores.slice_nll, abs=1e-4)

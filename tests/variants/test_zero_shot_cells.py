@@ -154,7 +154,7 @@ def test_what_cannot_be_planned_is_refused() -> None:
     )
     with pytest.raises(ScorerError, match="toy_mpra has regression labels"):
         plan_cell(store, "toy_mpra", MODEL, "llr", SETTINGS)
-    with pytest.raises(ScorerError, match=r"llr .* onehot is not a language model"):
+    with pytest.raises(ScorerError, match=r"llr .* onehot does not"):
         plan_cell(store, "toy_variants", "onehot", "llr", SETTINGS)
     with pytest.raises(ScorerError, match="cosine compares token vectors; kmer4"):
         plan_cell(store, "toy_variants", "kmer4", "cosine", SETTINGS)

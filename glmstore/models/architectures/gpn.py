@@ -8,6 +8,8 @@ every convolution, a forward pass may stop at any layer, and the convolution run
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -76,8 +78,11 @@ class GPNEncoder(nn.Module):
         """Return the one-hot embedding, float32 [B, T, D], of token ids [B, T]."""
         return nn.functional.one_hot(ids, num_classes=self.hidden_size).float()
 
-    def forward(self, ids: Tensor, attention_mask: Tensor | None = None, layer: int | None = None) -> Tensor:
-        """Return the hidden states [B, T, D] at `layer`.
+    def states(self, ids: Tensor, attention_mask: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield the hidden states [B, T, D] of the embedding, then of every block, as they are asked for.
+
+        A position's vector does not depend on padding: padded positions enter every convolution as the zeros
+        that lie beyond a sequence's end.
 
         Parameters
         ----------
@@ -85,14 +90,18 @@ class GPNEncoder(nn.Module):
             int64 [B, T].
         attention_mask
             bool [B, T], False on padding; None when there is none.
-        layer
-            0 is the embedding, `n_layers` (or None) the last block; later blocks are not computed.
         """
         x = self.embed(ids)
         keep = None if attention_mask is None else attention_mask.unsqueeze(-1).to(x.dtype)
-        for block in list(self.encoder)[: len(self.encoder) if layer is None else layer]:
+        yield x
+        for block in self.encoder:
             x = block(x, keep)
-        return x
+            yield x
+
+    def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Return the last block's hidden states [B, T, D]."""
+        *_, last = self.states(ids, attention_mask)
+        return last
 
 
 class MaskedLMHead(nn.Module):
@@ -132,6 +141,15 @@ class GPNForMaskedLM(nn.Module):
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
             nn.init.zeros_(module.bias)
+
+    def states(self, ids: Tensor, attention_mask: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield the hidden states [B, T, D] of every layer; see :meth:`GPNEncoder.states`."""
+        return self.model.states(ids, attention_mask)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return logits [..., vocab_size] of last hidden states [..., D]."""
+        logits: Tensor = self.cls(hidden)
+        return logits
 
     def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Return logits [B, T, vocab_size] for token ids [B, T]."""

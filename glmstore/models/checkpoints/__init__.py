@@ -1,0 +1,1 @@
+"""Published checkpoints: where they come from, what was pulled, and strict loading."""

@@ -1,0 +1,205 @@
+"""What makes a model family: one architecture, one way of tokenising, any number of checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from glmstore.errors import WeightsError
+from glmstore.models.base import GenomicLM, ModelEntry, ModelSpec, Pretraining, Untrained
+from glmstore.models.checkpoints.source import HubSource, Pulled, folder_of, read_record, require
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from glmstore.models.architectures.language_model import LanguageModel
+    from glmstore.models.tokenizers.base import Tokenizer
+
+Config = Mapping[str, Any]
+
+
+class Network(Protocol):
+    """What the torch module of a family does; its parameters carry the published names."""
+
+    def states(self, ids: Tensor, attention_mask: Tensor | None) -> Iterator[Tensor]:
+        """Yield float [B, T, D] of the embedding (layer 0), then of every block, each when asked for.
+
+        The last one is what the published model calls its last hidden state, a final norm included.
+
+        Parameters
+        ----------
+        ids
+            int64 [B, T], padded on the right.
+        attention_mask
+            bool [B, T], False on padding; None when there is none.
+        """
+        ...
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return vocabulary logits [..., V] of last hidden states [..., D]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the models of one architecture are built, whatever their size and their weights.
+
+    Attributes
+    ----------
+    name
+        Short name, as in ``glmstore.models.known_answers``.
+    network
+        ``network(config)`` returns the torch module (a :class:`Network`) with freshly drawn weights.
+        Configurations have the keys of the published ``config.json``.
+    tokenizer
+        ``tokenizer(config, folder)`` returns the tokenizer; `folder` holds the pulled files, None where
+        nothing was pulled, which only families with a vocabulary file mind.
+    traits
+        Fields of :class:`ModelSpec` that all its models share: family, objective, tokenization, has_cls,
+        causal, rc_equivariant, scores_masked_bases, lora_targets, poolings, licence, citation, …
+    shape
+        ``shape(config)`` returns the fields that the configuration decides: dim, n_layers, max_nt.
+    tiny
+        Configuration of a network of a few thousand weights, for known answers.
+    source
+        The upstream file, with its commit, that the architecture was checked against.
+    rename
+        Turns a published tensor name into the network's, where they differ by a prefix.
+    ignored
+        Regular expressions of published tensor names that are left out: buffers, poolers, contact heads.
+    initialiser
+        Changes when the way fresh weights are drawn does, so that random twins get another revision.
+    tiny_tokenizer
+        ``tiny_tokenizer()`` returns the tokenizer of the tiny network, for families whose vocabulary is a
+        file that does not come with the package.
+    """
+
+    name: str
+    network: Callable[[Config], nn.Module]
+    tokenizer: Callable[[Config, Path | None], Tokenizer]
+    traits: Mapping[str, Any]
+    shape: Callable[[Config], Mapping[str, Any]]
+    tiny: Config
+    source: str
+    rename: Callable[[str], str] | None = None
+    ignored: tuple[str, ...] = ()
+    initialiser: str = "1"
+    tiny_tokenizer: Callable[[], Tokenizer] | None = field(default=None)
+
+    def describe(self, config: Config, **facts: Any) -> ModelSpec:
+        """Return the description of one model: what the family and the shape give, and `facts` on top.
+
+        The default layer is the middle one, rounded up, unless `facts` say otherwise.
+        """
+        shape = self.shape(config)
+        middle = {"default_layer": (shape["n_layers"] + 1) // 2}
+        return ModelSpec(**{**middle, **self.traits, **shape, **facts})
+
+    def tiny_model(self, seed: int = 0) -> LanguageModel:
+        """Return the tiny network with its tokenizer: the same code as the published models, on CPU."""
+        from glmstore.models.architectures.language_model import LanguageModel
+
+        network = self.untrained_network(self.tiny, seed)
+        tokenizer = self.tiny_tokenizer() if self.tiny_tokenizer else self.tokenizer(self.tiny, None)
+        spec = self.describe(
+            self.tiny,
+            name=f"tiny-{self.name}",
+            summary=f"A tiny {self.name} with random weights.",
+            revision=f"{self.recipe(self.tiny)}-seed{seed}",
+            tokenizer_sha256=tokenizer.sha256,
+            n_parameters=sum(p.numel() for p in network.parameters()),
+            pretraining=Pretraining(species=(), assembly=None, chromosomes=()),
+        )
+        return LanguageModel(spec, network, tokenizer)
+
+    def recipe(self, config: Config) -> str:
+        """Return hex digits that stand for the shape and the initialisation of a network."""
+        payload = json.dumps({"family": self.name, "initialiser": self.initialiser, **config}, sort_keys=True)
+        return hashlib.blake2b(payload.encode(), digest_size=8).hexdigest()
+
+    def untrained_network(self, config: Config, seed: int) -> nn.Module:
+        """Return a network whose weights depend on `config` and `seed` only."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.network(config)
+
+
+def published(family: Family, spec: ModelSpec, config: Config, source: HubSource | None = None) -> ModelEntry:
+    """Return the registry entry of a published checkpoint.
+
+    Its weights are those that ``glmstore models pull`` recorded; until then it has no revision, cannot be
+    loaded, and only its random twins (where the vocabulary is code) can embed.
+
+    Parameters
+    ----------
+    family
+        Its architecture.
+    spec
+        Description; revision and digests are filled in from what was pulled.
+    config
+        The published configuration, with every key that `family.network` reads.
+    source
+        Its hub repository; None for weights that are published elsewhere and adopted from a folder.
+    """
+    record = read_record(folder_of(spec.name))
+    spec = _pinned(spec, record, source)
+    untrained = Untrained(family.recipe(config), partial(_build_untrained, family, config, spec.name))
+    return ModelEntry(spec, partial(_load, family, spec, config), untrained, source)
+
+
+def _pinned(spec: ModelSpec, record: Pulled | None, source: HubSource | None) -> ModelSpec:
+    if record is None:
+        return spec
+    weights = source.weights if source else tuple(f.name for f in record.files if _holds_weights(f.name))
+    update: dict[str, Any] = {"revision": record.revision, "weights_sha256": record.sha256_of(weights)}
+    if source and source.tokenizer:
+        update["tokenizer_sha256"] = record.sha256_of(source.tokenizer)
+    return spec.model_copy(update=update)
+
+
+def _holds_weights(name: str) -> bool:
+    return name.endswith((".safetensors", ".bin", ".pt", ".pth", ".ckpt"))
+
+
+def _load(family: Family, spec: ModelSpec, config: Config, device: str) -> GenomicLM:
+    from glmstore.models.architectures.language_model import LanguageModel
+    from glmstore.models.checkpoints.loading import build_unfilled, load_strict
+
+    folder = folder_of(spec.name)
+    record = require(spec.name, folder)
+    tokenizer = family.tokenizer(config, folder)
+    network = build_unfilled(partial(family.network, config))
+    files = [folder / f.name for f in record.files if _holds_weights(f.name)]
+    load_strict(network, files, owner=spec.name, rename=family.rename, ignored=family.ignored)
+    model = LanguageModel(spec, network, tokenizer, device)
+    _check_vocabulary(model)
+    return model
+
+
+def _build_untrained(
+    family: Family, config: Config, base: str, spec: ModelSpec, seed: int, device: str
+) -> GenomicLM:
+    from glmstore.models.architectures.language_model import LanguageModel
+
+    folder = folder_of(base)
+    tokenizer = family.tokenizer(config, folder if read_record(folder) else None)
+    model = LanguageModel(spec, family.untrained_network(config, seed), tokenizer, device)
+    _check_vocabulary(model)
+    return model
+
+
+def _check_vocabulary(model: LanguageModel) -> None:
+    rows, ids = model.n_embeddings, len(model.tokenizer.strings)
+    # Published embeddings are often rounded up; more ids than rows is never right.
+    if rows is not None and ids > rows:
+        raise WeightsError(
+            f"the tokenizer of {model.spec.name} has {ids} ids and its embedding {rows} rows: they do not "
+            f"belong together. Run `glmstore models pull {model.spec.name}` again."
+        )

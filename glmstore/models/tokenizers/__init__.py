@@ -1,0 +1,1 @@
+"""Tokenizers: from normalised sequences to ids with exact nucleotide spans."""
