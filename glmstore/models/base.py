@@ -60,7 +60,7 @@ class ModelSpec(Frozen):
         None, description="peft target_modules; None: no LoRA."
     )
     pretraining: Pretraining | None = None
-    control: Literal["none", "random_twin", "sequence", "label"] = Field(
+    control: Literal["none", "random_twin", "shuffled_weights", "sequence", "noise", "label"] = Field(
         "none", description="What this model controls for; 'sequence' for one-hot and k-mer counts."
     )
     twin_of: str | None = Field(None, description="The model a random twin or an adapter was made from.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from glmstore.errors import UnknownNameError, WeightsError
+from glmstore.errors import WeightsError
 from glmstore.models.base import DerivedModel, ModelEntry, Pretraining
 from glmstore.models.catalogue import get_model
+from glmstore.models.seeded import split_seed
 
 PREFIX = "rand_init"
 
@@ -23,16 +24,10 @@ def build(argument: str) -> ModelEntry:
     WeightsError
         If the model has no weights that could be drawn anew.
     """
-    base_name, _, seed = argument.rpartition(":")
-    if not base_name or not (seed.isascii() and seed.isdigit()):
-        base = base_name or argument
-        raise UnknownNameError(
-            "model", f"{PREFIX}:{argument}", [f"{PREFIX}:{base}:0"], "The seed is a whole number from 0 up."
-        )
+    base_name, number = split_seed(PREFIX, argument, "<model>")
     base_entry = get_model(base_name)
     if base_entry.untrained is None:
         raise WeightsError(f"{base_name} has no weights that could be drawn anew, so it has no random twin.")
-    number = int(seed)
     spec = base_entry.spec.model_copy(
         update={
             "name": f"{PREFIX}:{base_name}:{number}",

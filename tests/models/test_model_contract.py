@@ -13,7 +13,8 @@ from glmstore.extraction import embed
 from glmstore.models import FAMILIES, MODELS, GenomicLM, get_model
 
 TINY = {f"tiny-{family.name}": family for family in FAMILIES}
-NAMES = [*(e.name for e in MODELS if e.spec.revision is not None), "rand_init:gpn-mini:0", *TINY]
+CONTROLS = ("rand_init:gpn-mini:0", "shuf_weights:gpn-mini:0", "rand_vec:24:0", "rand_proj:24:0")
+NAMES = [*(e.name for e in MODELS if e.spec.revision is not None), *CONTROLS, *TINY]
 SEQUENCES = ["ACGTACGTTGCANNACGTA", "GATTACA", "ACGTNACGTTTGACCA" * 4, "TTTTTTTTTTTT"]
 _LOADED: dict[str, GenomicLM] = {}
 
