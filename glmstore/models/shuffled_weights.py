@@ -1,7 +1,7 @@
 """Shuffled weights: every tensor of a trained model keeps its values and loses their places.
 
-A random twin differs from its model in the scale and spread of its weights as well as in what was learnt; with
-this control each tensor keeps its distribution, and only the arrangement, which training is for, is gone.
+A random twin differs from its model in the scale and spread of its weights as well as in what was learnt.
+Here each tensor keeps its distribution, and only the arrangement, which training is for, is gone.
 """
 
 from __future__ import annotations
