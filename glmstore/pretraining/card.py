@@ -35,7 +35,7 @@ the training stretches, add-one smoothed. Gain over ±3 Markov with masks apart:
 - `{file}`: {records:,} records,
   sha256 `{sha256}`.
 - {train_nt:,} nt trained on, {heldout_nt:,} nt held out ({share:.1%}).
-- Held out by position: of every {every} consecutive stretches of {region_nt:,} nt, stretch {offset} (from 0):
+- Held out {held_out}:
   {regions}.
 - Repeats are not masked: part of what is learnt, and of the held-out gain, is interspersed repeats.
 
@@ -48,7 +48,7 @@ the training stretches, add-one smoothed. Gain over ±3 Markov with masks apart:
 - AdamW (peak learning rate {lr:g}, betas {betas}, weight decay {wd}), gradient norm {clip}, warm-up over
   {warm:.0%} of the budget, then cosine decay. Autocast {precision}; torch {torch}; seed {seed}.
 - {step:,} steps, {tokens:,} nt seen ({epochs:.1f} passes), {minutes:.0f} minutes.
-{anneal}
+{ending}
 ## Loss curve
 | step | Mnt | learning rate | training loss | held-out (15 % masked) |
 |---|---|---|---|---|
@@ -97,6 +97,7 @@ def render(record: dict[str, Any], config: GPNConfig) -> str:
         gain=scores.gain_over_flank3,
         se=scores.gain_se,
         share=corpus["heldout_nt"] / total,
+        held_out=_held_out(recipe["holdout"]),
         regions=", ".join(corpus["heldout_regions"]),
         dilations=", ".join(map(str, config.dilations)),
         receptive_field=config.receptive_field,
@@ -115,10 +116,9 @@ def render(record: dict[str, Any], config: GPNConfig) -> str:
         tokens=record["tokens"],
         epochs=record["tokens"] / corpus["train_nt"],
         minutes=record["seconds"] / 60,
-        anneal=_anneal(record),
+        ending=_ending(record),
         curve=_curve(record["curve"]),
         **{k: corpus[k] for k in ("file", "sha256", "records", "train_nt", "heldout_nt")},
-        **recipe["holdout"],
         **config.model_dump(include={"n_layers", "hidden_size", "kernel_size"}),
     )
 
@@ -129,8 +129,24 @@ def _verdict(scores: HeldOutScores) -> str:
     return "On held-out stretches these weights do not beat the ±3 Markov baseline."
 
 
-def _anneal(record: dict[str, Any]) -> str:
+def _held_out(holdout: dict[str, Any]) -> str:
+    if holdout.get("names"):
+        return "whole chromosomes"
+    return (
+        f"by position: of every {holdout['every']} consecutive stretches of {holdout['region_nt']:,} nt, "
+        f"stretch {holdout['offset']} (from 0)"
+    )
+
+
+def _ending(record: dict[str, Any]) -> str:
+    """Say so where training ended before its budget did."""
     recipe = record["recipe"]
+    if recipe.get("patience"):
+        return (
+            f"- The weights of the best point of the held-out curve; training ends after "
+            f"{recipe['patience']} points without a better one. The curve's windows are among those scored "
+            f"above.\n"
+        )
     used = (
         record["checkpoint_step"] / recipe["steps"]
         if recipe["steps"]

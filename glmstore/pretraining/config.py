@@ -26,11 +26,15 @@ _NOT_RECIPE = {
 class HoldOut(Frozen):
     """Which stretches of the genome are never trained on.
 
-    Positions are cut into stretches of `region_nt`; of every `every` stretches in a row, number `offset` is
-    held out. A record crossing a border is cut there. Coordinates come from headers ``name:start-end``
-    (0-based start); records without them are laid end to end in file order.
+    Either whole chromosomes by name, or stretches of all of them: positions are cut into stretches of
+    `region_nt`; of every `every` stretches in a row, number `offset` is held out. A record crossing a border
+    is cut there. Coordinates come from headers ``name:start-end`` (0-based start); records without them are
+    laid end to end in file order.
     """
 
+    names: tuple[str, ...] = Field(
+        (), description="Chromosomes held out whole, as headers name them; then no stretch of others is."
+    )
     region_nt: int = Field(200_000, gt=0, description="Length of a stretch in nucleotides.")
     every: int = Field(20, ge=2, description="One stretch in so many is held out.")
     offset: int = Field(10, ge=0, description="Which of them, counted from 0.")
@@ -68,6 +72,11 @@ class PretrainConfig(Frozen):
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay, on matrices only.")
     betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW moment decays.")
     clip_norm: float = Field(1.0, gt=0, description="Gradient norm limit.")
+    patience: int | None = Field(
+        None,
+        gt=0,
+        description="Stop once so many curve points in a row set no new best; the best weights are kept.",
+    )
     seed: int = Field(0, ge=0, description="Seeds initialisation, crops and masks.")
     precision: Literal["float32", "bfloat16"] = Field(
         "bfloat16", description="Autocast type; weights stay float32."
@@ -110,7 +119,7 @@ class CorpusFacts(Frozen):
     train_nt: int
     heldout_nt: int
     heldout_regions: tuple[str, ...] = Field(
-        description="name:start-end, 0-based half-open, of each stretch."
+        description="name:start-end, 0-based half-open, of each stretch; or names of whole chromosomes."
     )
 
 

@@ -84,12 +84,15 @@ def place(records: Iterator[tuple[str, str]]) -> Iterator[Piece]:
         if found and int(found["end"]) - int(found["start"]) == len(sequence):
             yield Piece(found["name"], int(found["start"]), ids)
         else:
-            yield Piece("concatenated", offset, ids)
+            yield Piece(next(iter(header.split()), "unnamed"), offset, ids)
         offset += len(sequence)
 
 
 def cut(piece: Piece, holdout: HoldOut) -> Iterator[tuple[bool, Piece]]:
     """Cut a piece at stretch borders; yield (held out?, part), in order, together the whole piece."""
+    if holdout.names:
+        yield piece.name in holdout.names, piece
+        return
     at, end = piece.start, piece.start + len(piece.ids)
     while at < end:
         region = at // holdout.region_nt
@@ -118,12 +121,12 @@ def load_corpus(path: Path, holdout: HoldOut) -> Corpus:
         for held, part in cut(piece, holdout):
             (heldout if held else train).append(part)
             if held:
-                start = part.start // holdout.region_nt * holdout.region_nt
-                regions[f"{part.name}:{start}-{start + holdout.region_nt}"] = None
+                regions[_region(part, holdout)] = None
     if not train or not heldout:
         raise TableError(
             f"{path}: {len(heldout)} pieces are held out and {len(train)} left to train on; both are needed. "
-            "Choose a smaller holdout.region_nt, another holdout.offset, or a longer FASTA."
+            "Choose a smaller holdout.region_nt, another holdout.offset, names that are in the FASTA, or a "
+            "longer FASTA."
         )
     facts = CorpusFacts(
         file=path.name,
@@ -134,6 +137,14 @@ def load_corpus(path: Path, holdout: HoldOut) -> Corpus:
         heldout_regions=tuple(regions),
     )
     return Corpus(train, heldout, facts)
+
+
+def _region(part: Piece, holdout: HoldOut) -> str:
+    """Return what held out a part: its chromosome, or its stretch as name:start-end (0-based half-open)."""
+    if holdout.names:
+        return part.name
+    start = part.start // holdout.region_nt * holdout.region_nt
+    return f"{part.name}:{start}-{start + holdout.region_nt}"
 
 
 class CropSampler:

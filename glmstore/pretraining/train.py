@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,9 @@ from glmstore.pretraining.corpus import Corpus, CropSampler, load_corpus
 from glmstore.pretraining.masking import corrupt
 
 log = logging.getLogger(__name__)
+
+BEST = "best"
+"""Folder within a run's that keeps the weights of the lowest point of the curve, where patience is set."""
 
 
 def lr_multiplier(progress: float, warmup: float, final: float) -> float:
@@ -99,6 +103,7 @@ class Trainer:
         self.step, self.tokens, self._seconds_before = state["step"], state["tokens"], state["seconds"]
         self.curve = [CurvePoint(**point) for point in state["curve"]]
         self._losses = state["losses"]
+        self.keep_if_best()
         log.info("resumed from %s", found[-1].name)
 
     def train_step(self) -> tuple[float, float]:
@@ -151,8 +156,8 @@ class Trainer:
         )
         return nll
 
-    def save(self) -> Path:
-        """Write a checkpoint and return its path."""
+    def save(self, folder: Path, keep: int) -> Path:
+        """Write a checkpoint into a folder that keeps so many, and return its path."""
         state = {
             "recipe": self.config.recipe(),
             "corpus": self.corpus.facts.model_dump(mode="json"),
@@ -163,9 +168,44 @@ class Trainer:
             "curve": [point.model_dump() for point in self.curve],
             "losses": self._losses,
         }
-        return ckpt.save(
-            self.config.out_dir, self.step, self.network, self.optimizer, state, self.config.keep_checkpoints
-        )
+        return ckpt.save(folder, self.step, self.network, self.optimizer, state, keep)
+
+    @property
+    def best(self) -> CurvePoint | None:
+        """The point of the curve with the lowest held-out NLL, the first of equals."""
+        return min(self.curve, key=lambda point: point.heldout_nll, default=None)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the budget is used up, or patience is."""
+        if self.progress >= 1:
+            return True
+        if self.config.patience is None or self.best is None:
+            return False
+        return len(self.curve) - 1 - self.curve.index(self.best) >= self.config.patience
+
+    def keep_if_best(self) -> None:
+        """Keep these weights aside if they are those of the curve's lowest point.
+
+        The run's own checkpoint comes first, so that no resume ever starts before the weights kept aside.
+        """
+        if self.config.patience is None or self.best is None or self.best.step != self.step:
+            return
+        self.save(self.config.out_dir, self.config.keep_checkpoints)
+        folder = self.config.out_dir / BEST
+        kept = self.save(folder, keep=len(ckpt.checkpoints(folder)) + 1)
+        for older in set(ckpt.checkpoints(folder)) - {kept}:
+            shutil.rmtree(older)
+
+    def finish(self) -> PretrainReport:
+        """Save the last weights, go back to the best where they were kept, and report on what stands."""
+        last = self.save(self.config.out_dir, self.config.keep_checkpoints)
+        if self.config.patience is None or self.best is None:
+            return self.report(last)
+        best = ckpt.newest(self.config.out_dir / BEST)
+        state = ckpt.load(best, self.network)
+        self.step, self.tokens = state["step"], state["tokens"]
+        return self.report(best)
 
     def report(self, path: Path) -> PretrainReport:
         """Score the whole held-out set against every baseline."""
@@ -195,11 +235,13 @@ def run(config: PretrainConfig, on_step: Callable[[StepReport], None] | None = N
     trainer = Trainer(config, load_corpus(config.fasta, config.holdout))
     trainer.resume()
     saved_at = time.monotonic()
-    while trainer.progress < 1:
+    while not trainer.exhausted:
         loss, lr = trainer.train_step()
         nll = trainer.add_point(lr) if trainer.step % config.eval_every == 0 else None
+        if nll is not None:
+            trainer.keep_if_best()
         if time.monotonic() - saved_at >= 60 * config.checkpoint_minutes:
-            trainer.save()
+            trainer.save(config.out_dir, config.keep_checkpoints)
             saved_at = time.monotonic()
         if on_step is not None:
             on_step(
@@ -213,4 +255,4 @@ def run(config: PretrainConfig, on_step: Callable[[StepReport], None] | None = N
                     heldout_nll=nll,
                 )
             )
-    return trainer.report(trainer.save())
+    return trainer.finish()

@@ -56,8 +56,8 @@ def test_records_lie_where_their_header_says_or_end_to_end():
     records = iter([("chr1:100-104", "ACGT"), ("contig", "ACG"), ("chr1:7-9", "ACGT")])
     assert [(p.name, p.start) for p in place(records)] == [
         ("chr1", 100),
-        ("concatenated", 4),
-        ("concatenated", 7),
+        ("contig", 4),
+        ("chr1:7-9", 7),
     ]
 
 
@@ -145,3 +145,14 @@ def test_n_is_never_predicted():
 def test_settings_that_cannot_work_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         PretrainConfig(fasta="a.fa", out_dir="run", **settings)
+
+
+def test_whole_chromosomes_can_be_held_out_by_name(tmp_path):
+    path = tmp_path / "two.fa"
+    path.write_text(">chr1 first\nACGTACGT\n>chr8\nTTTTGG\n>chr8:100-104\nGGCC\n")
+    corpus = load_corpus(path, HoldOut(names=("chr8",)))
+    assert [p.name for p in corpus.train] == ["chr1"]
+    assert [len(p.ids) for p in corpus.heldout] == [6, 4]
+    assert corpus.facts.heldout_regions == ("chr8",)
+    with pytest.raises(TableError, match="names that are in the FASTA"):
+        load_corpus(path, HoldOut(names=("chr9",)))

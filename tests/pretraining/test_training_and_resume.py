@@ -3,14 +3,15 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from glmstore.errors import WeightsError
-from glmstore.pretraining import PretrainConfig, StepReport, pretrain
+from glmstore.pretraining import PretrainConfig, StepReport, heldout, pretrain
 from glmstore.pretraining import checkpoint as ckpt
-from glmstore.pretraining.train import lr_multiplier
+from glmstore.pretraining.train import Trainer, lr_multiplier
 
 
 class StopHereError(Exception):
@@ -73,6 +74,34 @@ def test_on_step_hears_of_progress_loss_and_curve_points(config: PretrainConfig)
     assert [r.step for r in told if r.heldout_nll is not None] == [5, 10]
     assert all(math.isfinite(r.loss) for r in told)
     assert told[-1].tokens >= 12 * (640 // 64) * 40
+
+
+def test_without_a_new_best_it_stops_early_and_keeps_the_best_weights(config: PretrainConfig, monkeypatch):
+    falling_then_rising = iter([1.3, 1.2, 1.1, 1.15, 1.16, 1.0])
+    scored: list[dict[str, torch.Tensor]] = []
+
+    def nll(network, *_):
+        scored.append({n: t.clone() for n, t in network.state_dict().items()})
+        return np.array([next(falling_then_rising)])
+
+    monkeypatch.setattr(heldout, "model_nll", nll)
+    monkeypatch.setattr(Trainer, "report", lambda self, path: (path, self.step, len(self.curve)))
+    path, step, points = pretrain(with_(config, steps=100, eval_every=4, patience=2))
+    assert (step, points, path.name) == (12, 5, "step-000000012")
+    kept = load_file(path / ckpt.WEIGHTS)
+    assert all(torch.equal(kept[name], scored[2][name]) for name in kept)
+
+
+def test_an_early_stop_survives_a_kill_at_its_best_point(config: PretrainConfig, tmp_path):
+    patient = with_(config, steps=40, eval_every=4, patience=1, checkpoint_minutes=60.0)
+    whole = pretrain(patient)
+    broken = with_(patient, out_dir=tmp_path / "broken")
+    with pytest.raises(StopHereError):
+        pretrain(broken, stop_at(4))
+    resumed = pretrain(broken)
+    assert resumed.checkpoint.name == whole.checkpoint.name
+    assert resumed.heldout == whole.heldout
+    assert len(ckpt.checkpoints(broken.out_dir / "best")) == 1
 
 
 def test_a_time_budget_ends_the_run_annealed(config: PretrainConfig):
