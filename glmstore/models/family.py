@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from glmstore.errors import WeightsError
 from glmstore.models.base import GenomicLM, ModelEntry, ModelSpec, Pretraining, Untrained
-from glmstore.models.checkpoints.source import HubSource, Pulled, folder_of, read_record, require
+from glmstore.models.checkpoints.source import HubSource, Pulled, folder_of, read_record, require, verify
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -131,6 +131,32 @@ class Family:
             return self.network(config)
 
 
+@dataclass(frozen=True)
+class Architecture(Untrained):
+    """A family under one published configuration: what can be known of a model before its weights are here.
+
+    Attributes
+    ----------
+    family, config
+        The architecture and its shape.
+    model
+        Registry name, under which files may have been pulled.
+    """
+
+    family: Family
+    config: Config
+    model: str
+
+    def network(self) -> nn.Module:
+        """Return the torch module with freshly drawn weights."""
+        return self.family.network(self.config)
+
+    def tokenizer(self) -> Tokenizer:
+        """Return the tokenizer; raises WeightsError where its vocabulary is a file that was not pulled."""
+        folder = folder_of(self.model)
+        return self.family.tokenizer(self.config, folder if read_record(folder) else None)
+
+
 def published(family: Family, spec: ModelSpec, config: Config, source: HubSource | None = None) -> ModelEntry:
     """Return the registry entry of a published checkpoint.
 
@@ -148,37 +174,77 @@ def published(family: Family, spec: ModelSpec, config: Config, source: HubSource
     source
         Its hub repository; None for weights that are published elsewhere and adopted from a folder.
     """
-    record = read_record(folder_of(spec.name))
-    spec = _pinned(spec, record, source)
-    untrained = Untrained(family.recipe(config), partial(_build_untrained, family, config, spec.name))
-    return ModelEntry(spec, partial(_load, family, spec, config), untrained, source)
+    spec = _pinned(spec, _record_of(spec.name), source)
+    build = partial(_build_untrained, family, config, spec.name)
+    untrained = Architecture(family.recipe(config), build, family, config, spec.name)
+    return ModelEntry(spec, partial(_load, family, spec, config, source), untrained, source)
+
+
+def _record_of(model: str) -> Pulled | None:
+    """Return the record of a model; None too where it is damaged, so that one folder does not end every list.
+
+    Loading the model reads the record again, and says what is wrong with it.
+    """
+    try:
+        record = read_record(folder_of(model))
+    except WeightsError:
+        return None
+    return record if record is not None and record.model == model else None
 
 
 def _pinned(spec: ModelSpec, record: Pulled | None, source: HubSource | None) -> ModelSpec:
     if record is None:
         return spec
-    weights = source.weights if source else tuple(f.name for f in record.files if _holds_weights(f.name))
-    update: dict[str, Any] = {"revision": record.revision, "weights_sha256": record.sha256_of(weights)}
+    update: dict[str, Any] = {
+        "revision": record.revision,
+        "weights_sha256": record.sha256_of(record.weights),
+    }
     if source and source.tokenizer:
         update["tokenizer_sha256"] = record.sha256_of(source.tokenizer)
     return spec.model_copy(update=update)
 
 
-def _holds_weights(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin", ".pt", ".pth", ".ckpt"))
+def _load(
+    family: Family, spec: ModelSpec, config: Config, source: HubSource | None, device: str
+) -> GenomicLM:
+    return load_from(folder_of(spec.name), family, spec, config, source, device)
 
 
-def _load(family: Family, spec: ModelSpec, config: Config, device: str) -> GenomicLM:
+def load_from(
+    folder: Path, family: Family, spec: ModelSpec, config: Config, source: HubSource | None, device: str
+) -> LanguageModel:
+    """Return the model whose checkpoint lies in a folder, in evaluation mode.
+
+    Parameters
+    ----------
+    folder
+        Holds the record that ``glmstore models pull`` wrote, and the files it names.
+    family, config
+        Architecture and shape.
+    spec
+        Its description; revision and digests become those of the record, whatever was pulled meanwhile.
+    source
+        Where it is published; None for weights on no hub.
+    device
+        A torch device.
+
+    Raises
+    ------
+    WeightsError
+        If files are missing, changed or truncated, the weights do not fit the architecture, or the tokenizer
+        is another one than recorded or than the weights have rows for.
+    """
     from glmstore.models.architectures.language_model import LanguageModel
     from glmstore.models.checkpoints.loading import build_unfilled, load_strict
 
-    folder = folder_of(spec.name)
     record = require(spec.name, folder)
+    if source is not None:
+        verify(record, folder, source.beside)
     tokenizer = family.tokenizer(config, folder)
     network = build_unfilled(partial(family.network, config))
-    files = [folder / f.name for f in record.files if _holds_weights(f.name)]
+    files = [folder / name for name in record.weights]
     load_strict(network, files, owner=spec.name, rename=family.rename, ignored=family.ignored)
-    model = LanguageModel(spec, network, tokenizer, device)
+    model = LanguageModel(_pinned(spec, record, source), network, tokenizer, device)
     _check_vocabulary(model)
     return model
 
