@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import httpx
@@ -23,11 +23,18 @@ _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 
 
-def download(url: str, part: Path, progress: Progress, first_wait: float = 0.5) -> None:
+def download(
+    url: str,
+    part: Path,
+    progress: Progress,
+    first_wait: float = 0.5,
+    headers: Mapping[str, str] | None = None,
+) -> None:
     """Write the body of `url` to `part`, going on from what is already there.
 
     What a failed transfer left in `part` stays, so that a later call resumes. Connection errors, truncated
-    bodies and statuses that pass (408, 425, 429, 5xx) are tried again with growing pauses.
+    bodies and statuses that pass (408, 425, 429, 5xx) are tried again with growing pauses. `headers` go with
+    every request; those that authorise do not follow a redirect to another host.
 
     Raises
     ------
@@ -37,7 +44,7 @@ def download(url: str, part: Path, progress: Progress, first_wait: float = 0.5) 
         If `part` cannot be written.
     """
     problem = ""
-    with httpx.Client(follow_redirects=True, timeout=_TIMEOUT) as client:
+    with httpx.Client(follow_redirects=True, timeout=_TIMEOUT, headers=dict(headers or {})) as client:
         for attempt in range(ATTEMPTS):
             asked_wait = 0.0
             try:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
+import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,9 @@ from glmstore.errors import WeightsError
 
 SHOWN = 5
 """Differences named in an error; the rest are counted."""
+_UNREADABLE = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError,
+               AssertionError, struct.error, SafetensorError, pickle.UnpicklingError)  # fmt: skip
+"""What torch and safetensors raise on files that are cut off or are something else."""
 
 
 class _WithoutInitialisation(TorchFunctionMode):
@@ -43,18 +49,37 @@ def read_tensors(path: Path) -> Iterable[tuple[str, Tensor]]:
     Raises
     ------
     WeightsError
-        If the file is truncated, or is neither.
+        If the file is truncated, is neither, holds anything but tensors, or needs code to be read.
     """
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118  (a handle, not a mapping)
                     yield name, file.get_tensor(name)
-        else:
-            state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-            yield from (state.get("state_dict", state)).items()
-    except (OSError, RuntimeError, SafetensorError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{path} cannot be read, truncated or no checkpoint: {error}") from error
+            return
+        # Only the zip layout (torch 1.6 and later) can be mapped; older published files are read whole.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            state = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
+    except _UNREADABLE as error:
+        raise WeightsError(f"{path} {_what_is_wrong(error)}") from error
+    if isinstance(state, Mapping):
+        state = state.get("state_dict", state)
+    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise WeightsError(f"{path} holds something other than named tensors: it is no checkpoint.")
+    yield from state.items()
+
+
+def _what_is_wrong(error: Exception) -> str:
+    # torch ends such messages with advice to switch the protection off, which is not passed on.
+    if isinstance(error, pickle.UnpicklingError):
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if code:
+            return f"is refused: reading it would run {code.group(1)}, and code in weight files is never run."
+        return "cannot be read: it is damaged, or pickled in a way that holds more than tensors."
+    return (
+        f"cannot be read, truncated or no checkpoint: {(str(error).strip() or repr(error)).splitlines()[0]}"
+    )
 
 
 def load_strict(
@@ -83,13 +108,14 @@ def load_strict(
     Raises
     ------
     WeightsError
-        If a tensor is missing, unexpected, doubled or of another shape; lists the first differences, and
-        leaves the network unusable.
+        If a tensor is missing, unexpected, doubled, of another shape, or differs from one it should share its
+        values with; lists the first differences, and leaves the network unusable.
     """
     places = network.state_dict(keep_vars=True)
     shapes = {name: tuple(t.shape) for name, t in places.items()}
     skip = [re.compile(pattern) for pattern in ignored]
     found: dict[str, tuple[int, ...]] = {}
+    filled: dict[int, str] = {}
     with torch.no_grad():
         for path in files:
             for published, tensor in read_tensors(path):
@@ -99,8 +125,16 @@ def load_strict(
                 if name in found:
                     raise WeightsError(f"{owner}: tensor {name} is in its files twice ({path.name}).")
                 found[name] = tuple(tensor.shape)
-                if shapes.get(name) == found[name]:
-                    places[name].copy_(tensor)
+                if shapes.get(name) != found[name]:
+                    continue
+                place = places[name]
+                twin = filled.setdefault(id(place), name)
+                if twin != name and not place.is_meta and not torch.equal(place, tensor.to(place.dtype)):
+                    raise WeightsError(
+                        f"the checkpoint does not fit {owner}: {twin} and {name} are one tensor there, and "
+                        f"differ in its files."
+                    )
+                place.copy_(tensor)
     # A parameter under two names (a tied decoder) is saved under either.
     shared = _aliases(places)
     report = differences(shapes, found, shared)
@@ -133,5 +167,6 @@ def differences(
 def _aliases(places: Mapping[str, Tensor]) -> dict[str, frozenset[str]]:
     groups: dict[int, set[str]] = {}
     for name, tensor in places.items():
-        groups.setdefault(tensor.data_ptr(), set()).add(name)
+        # By identity, not by address: tensors on the meta device have none.
+        groups.setdefault(id(tensor), set()).add(name)
     return {name: frozenset(group) for group in groups.values() for name in group if len(group) > 1}

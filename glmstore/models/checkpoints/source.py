@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path, PurePosixPath
 
 from pydantic import Field, ValidationError
 
@@ -11,6 +16,7 @@ from glmstore.errors import WeightsError
 
 RECORD = "glmstore.json"
 """File beside the weights that says what they are; it is written last, so a folder with it is complete."""
+_WEIGHTS = re.compile(r".*\.(safetensors|bin|pt|pth|ckpt)(\.part\d+)?")
 
 
 class HubSource(Frozen):
@@ -28,9 +34,14 @@ class HubSource(Frozen):
     tokenizer: tuple[str, ...] = Field((), description="Tokenizer files; none where the vocabulary is code.")
 
     @property
+    def beside(self) -> tuple[str, ...]:
+        """The files that are not weights: tokenizer and configuration."""
+        return (*self.tokenizer, *((self.config,) if self.config else ()))
+
+    @property
     def files(self) -> tuple[str, ...]:
-        """Every file that is fetched."""
-        return (*self.weights, *self.tokenizer, *((self.config,) if self.config else ()))
+        """Every file that is fetched, where the repository holds the weights in this format only."""
+        return (*self.weights, *self.beside)
 
 
 class PulledFile(Frozen):
@@ -39,6 +50,15 @@ class PulledFile(Frozen):
     name: str
     size: int = Field(ge=0, description="Bytes.")
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Fingerprint(Frozen):
+    """What real weights gave for one sequence, for other machines to compare with."""
+
+    made_with: str = Field(description="Version of torch and the device that computed it.")
+    values: dict[str, tuple[float, ...]] = Field(
+        description="By layer: the first columns at one token, and the mean absolute value over all tokens."
+    )
 
 
 class Pulled(Frozen):
@@ -51,15 +71,73 @@ class Pulled(Frozen):
         description="Commit the hub resolved to, or sha256 over the files where there is none.",
     )
     files: tuple[PulledFile, ...]
+    fingerprint: Fingerprint | None = Field(
+        None, description="Written by the first `glmstore models check` of these weights."
+    )
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The files that hold weights."""
+        return tuple(f.name for f in self.files if holds_weights(f.name))
 
     def sha256_of(self, names: tuple[str, ...]) -> str | None:
         """Return one digest for some files: that of the file, or of the digests of several in order."""
-        import hashlib
-
         found = [f.sha256 for f in self.files if f.name in names]
         if len(found) <= 1:
             return found[0] if found else None
         return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def holds_weights(name: str) -> bool:
+    """Return whether a file of this name holds weights."""
+    return _WEIGHTS.fullmatch(name) is not None
+
+
+def weights_in(source: HubSource, present: Collection[str], read: Callable[[str], bytes]) -> tuple[str, ...]:
+    """Return the weight files to take: safetensors where there are any, else those the source names.
+
+    Parameters
+    ----------
+    source
+        Names the files, and by them the folder of the repository.
+    present
+        Names of all files there are.
+    read
+        Returns the contents of one of them; called for the index of a checkpoint in shards.
+
+    Returns
+    -------
+    tuple of str
+        Empty where neither the files named nor those of the usual names are there.
+
+    Raises
+    ------
+    WeightsError
+        If an index of shards cannot be read or names a file that is not there.
+    """
+    folder = PurePosixPath(source.weights[0]).parent
+    named = source.weights if set(source.weights) <= set(present) else ()
+    if named and all(name.endswith(".safetensors") for name in named):
+        return named
+    usual = (str(folder / "model.safetensors"), str(folder / "pytorch_model.bin"))
+    return _whole_or_shards(usual[0], present, read) or named or _whole_or_shards(usual[1], present, read)
+
+
+def _whole_or_shards(name: str, present: Collection[str], read: Callable[[str], bytes]) -> tuple[str, ...]:
+    if name in present:
+        return (name,)
+    index = f"{name}.index.json"
+    if index not in present:
+        return ()
+    try:
+        shards = sorted(set(json.loads(read(index))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{index} is no index of a checkpoint in shards ({error!r}).") from error
+    paths = tuple(str(PurePosixPath(index).parent / str(shard)) for shard in shards)
+    absent = [path for path in paths if path not in present or ".." in PurePosixPath(path).parts]
+    if absent or not paths:
+        raise WeightsError(f"{index} names {(absent or ['no file'])[0]}, which is not there.")
+    return paths
 
 
 def folder_of(model: str, root: Path | None = None) -> Path:
@@ -85,13 +163,72 @@ def read_record(folder: Path) -> Pulled | None:
         ) from error
 
 
+def write_record(folder: Path, record: Pulled) -> None:
+    """Write the record of a folder in one step, so that a reader finds all of it or none.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    new = folder / f".{RECORD}.{os.getpid()}"
+    try:
+        with new.open("w") as file:
+            file.write(record.model_dump_json(indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(folder / RECORD)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def damage(record: Pulled, folder: Path) -> str | None:
+    """Return the first file that is missing or has another size than recorded, in words; None if all fit."""
+    for file in record.files:
+        path = folder / file.name
+        size = path.stat().st_size if path.is_file() else None
+        if size != file.size:
+            return f"{path} " + ("is missing" if size is None else f"has {size} bytes, not {file.size}")
+    return None
+
+
+def verify(record: Pulled, folder: Path, names: Collection[str] | None = None) -> None:
+    """Hash files of a pulled checkpoint.
+
+    Parameters
+    ----------
+    record, folder
+        What was pulled, and where it lies.
+    names
+        The files to hash; all when not given.
+
+    Raises
+    ------
+    WeightsError
+        If one is missing or has another sha256 than recorded.
+    """
+    for file in record.files:
+        if names is not None and file.name not in names:
+            continue
+        try:
+            with (folder / file.name).open("rb") as handle:
+                found = hashlib.file_digest(handle, "sha256").hexdigest()
+        except OSError as error:
+            raise WeightsError(f"{folder / file.name} cannot be read: {error}") from error
+        if found != file.sha256:
+            raise WeightsError(
+                f"{folder / file.name} has sha256 {found}, not {file.sha256} as recorded: it was changed or "
+                f"damaged. Remove it, and run `glmstore models pull {record.model}` again."
+            )
+
+
 def require(model: str, folder: Path) -> Pulled:
     """Return the record of a pulled checkpoint whose files have the sizes recorded.
 
     Raises
     ------
     WeightsError
-        If nothing was pulled, or a file is missing or has another size.
+        If nothing was pulled, the folder holds another model, or a file is missing or has another size.
     """
     record = read_record(folder)
     if record is None:
@@ -100,10 +237,11 @@ def require(model: str, folder: Path) -> Pulled:
             f"where there is a network; on a machine without one, copy that folder here, or point "
             f"GLMSTORE_MODELS at its parent."
         )
-    for file in record.files:
-        path = folder / file.name
-        size = path.stat().st_size if path.is_file() else None
-        if size != file.size:
-            what = "is missing" if size is None else f"has {size} bytes, not {file.size}"
-            raise WeightsError(f"{path} {what}; run `glmstore models pull {model}` again.")
+    if record.model != model:
+        raise WeightsError(
+            f"{folder} holds {record.model}, not {model}: move it to {folder.parent / record.model}."
+        )
+    problem = damage(record, folder)
+    if problem is not None:
+        raise WeightsError(f"{problem}; run `glmstore models pull {model}` again.")
     return record
