@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from glmstore.errors import SequenceTooLongError
 from glmstore.models.base import Batch
 
 
@@ -29,3 +30,30 @@ class Tokenizer(Protocol):
     def encode(self, sequences: Sequence[str]) -> Batch:
         """Return a batch, padded on the right, whose spans tile every sequence; sequences are not empty."""
         ...
+
+
+def check_tokens(counts: Sequence[int], max_tokens: int | None) -> None:
+    """Refuse sequences that take more tokens than a context holds, whatever their length in nucleotides.
+
+    For tokens of several letters: their number depends on the letters, so a limit in nucleotides cannot tell.
+
+    Parameters
+    ----------
+    counts
+        Tokens of each sequence, specials included.
+    max_tokens
+        The context; None for no limit.
+
+    Raises
+    ------
+    SequenceTooLongError
+        For the first such sequence; names it by its place.
+    """
+    for i, count in enumerate(counts):
+        if max_tokens is not None and count > max_tokens:
+            raise SequenceTooLongError(
+                f"sequence {i}",
+                f"{count} tokens, and the context takes {max_tokens}",
+                "Cut it into windows, leave out long stretches of N, or choose a model with a longer context "
+                "(`glmstore models list`)",
+            )
