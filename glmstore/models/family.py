@@ -153,8 +153,7 @@ class Architecture(Untrained):
 
     def tokenizer(self) -> Tokenizer:
         """Return the tokenizer; raises WeightsError where its vocabulary is a file that was not pulled."""
-        folder = folder_of(self.model)
-        return self.family.tokenizer(self.config, folder if read_record(folder) else None)
+        return _tokenizer(self.family, self.config, self.model)
 
 
 def published(family: Family, spec: ModelSpec, config: Config, source: HubSource | None = None) -> ModelEntry:
@@ -254,11 +253,19 @@ def _build_untrained(
 ) -> GenomicLM:
     from glmstore.models.architectures.language_model import LanguageModel
 
-    folder = folder_of(base)
-    tokenizer = family.tokenizer(config, folder if read_record(folder) else None)
+    tokenizer = _tokenizer(family, config, base)
     model = LanguageModel(spec, family.untrained_network(config, seed), tokenizer, device)
     _check_vocabulary(model)
     return model
+
+
+def _tokenizer(family: Family, config: Config, model: str) -> Tokenizer:
+    """Return the tokenizer of a model whose weights are not wanted."""
+    folder = folder_of(model)
+    # Only a vocabulary that is a file needs another tokenizer for the tiny network.
+    if family.tiny_tokenizer is not None:
+        require(model, folder)
+    return family.tokenizer(config, folder if read_record(folder) else None)
 
 
 def _check_vocabulary(model: LanguageModel) -> None:
