@@ -176,6 +176,10 @@ class WeightsError(GlmstoreError, ValueError):
     """Model weights that are missing, truncated, unpinned or do not fit the architecture."""
 
 
+class ModelUnavailableError(WeightsError):
+    """A model that this machine or installation cannot run; the message says what it needs."""
+
+
 class HeadError(GlmstoreError, ValueError):
     """A head that cannot be trained on this view or for this kind of label."""
 
@@ -202,3 +206,21 @@ class StaleCellError(GlmstoreError, ValueError):
 
 class StudyError(GlmstoreError, ValueError):
     """A hyperparameter study that cannot be opened, or is not finished."""
+
+
+class DeviceMemoryError(GlmstoreError, MemoryError):
+    """A single sequence that does not go through a model in the memory there is; carries its record."""
+
+
+class WorkerError(GlmstoreError, RuntimeError):
+    """A worker process that ended before its work did."""
+
+    exit_code = 1
+
+
+class PlanError(GlmstoreError, ValueError):
+    """Work that cannot be planned as it was asked for."""
+
+
+class DeviceError(GlmstoreError, RuntimeError):
+    """A torch device that this machine does not have, or that is no device at all."""

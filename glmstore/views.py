@@ -11,7 +11,8 @@ from pydantic import Field, field_validator
 
 from glmstore.config import Frozen
 
-Pooling = Literal["mean", "max", "cls", "tokens"]
+Pooling = Literal["mean", "max", "cls", "mean+max", "windowed-mean", "tokens", "nucleotides"]
+"""How the token vectors of a sequence become its feature; see :mod:`glmstore.models.pooling`."""
 Strand = Literal["forward", "reverse", "mean"]
 DType = Literal["float16", "float32", "uint8"]
 
@@ -30,7 +31,10 @@ class FeatureView(Frozen):
     layer: int = Field(
         ge=0, description="0 is the embedding layer; n_layers is the output of the last block."
     )
-    pooling: Pooling = Field(description="How token vectors become features; 'tokens' keeps them all.")
+    pooling: Pooling = Field(
+        description="How token vectors become features; 'tokens' keeps them all, 'nucleotides' repeats each "
+        "over the letters it spans."
+    )
     strand: Strand = Field("forward", description="Strand that is embedded; 'mean' averages both.")
     dtype: DType = Field("float16", description="Stored number type.")
 
@@ -61,7 +65,7 @@ class FeatureView(Frozen):
     @property
     def is_token_level(self) -> bool:
         """Whether each sequence has a matrix [T, D] rather than a vector [D]."""
-        return self.pooling == "tokens"
+        return self.pooling in ("tokens", "nucleotides")
 
 
 class Provenance(Frozen):

@@ -1,27 +1,34 @@
-"""From sequences to features, in batches of about equal cost."""
+"""From sequences to features: any views of one model in one pass, in batches of about equal cost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from glmstore.errors import NonFiniteFeatureError, PoolingError
-from glmstore.extraction.hardware import Precision, resolve_device, resolve_precision
-from glmstore.models.base import DirectPooling, GenomicLM
+from glmstore.errors import DeviceMemoryError, NonFiniteFeatureError
+from glmstore.extraction.batching import (
+    BatchBudget,
+    budget_for,
+    free_memory,
+    is_out_of_memory,
+    plan_batches,
+)
+from glmstore.extraction.forward import Forward, Take
+from glmstore.extraction.hardware import Precision, resolve_device
+from glmstore.extraction.landing import Landing, UnfitValue
+from glmstore.extraction.windows import Piece, WindowSums, cut
+from glmstore.models.base import GenomicLM
 from glmstore.models.encoding import check_lengths
-from glmstore.models.pooling import flip_tokens, pool, real_tokens
-from glmstore.sequences.onehot import reverse_complement
 from glmstore.views import DType, Pooling, Strand
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Progress = Callable[[int, int], None]
-
-BATCH_NT = 16_384
-"""Padded nucleotides a batch: large enough to keep the cores busy, small enough to stay in cache."""
 
 
 class Chunk(NamedTuple):
@@ -32,7 +39,7 @@ class Chunk(NamedTuple):
     indices
         int64 [n], places in the list that was given.
     values
-        [n, D], or for token views [n, T, D], zero-padded on the right.
+        [n, D], or for token-level views [n, T, D], zero-padded on the right.
     lengths
         int32 [n], token counts; None for pooled views.
     """
@@ -40,24 +47,6 @@ class Chunk(NamedTuple):
     indices: np.ndarray
     values: np.ndarray
     lengths: np.ndarray | None
-
-
-def plan_batches(lengths: Sequence[int], budget: int = BATCH_NT) -> list[np.ndarray]:
-    """Cut sequences, sorted by length, into batches of at most `budget` padded nucleotides.
-
-    Returns
-    -------
-    list of int64 arrays
-        Places in `lengths`, each once; a sequence longer than the budget is a batch of its own.
-    """
-    order = np.argsort(np.asarray(lengths), kind="stable")
-    batches, start = [], 0
-    for end in range(1, len(order) + 1):
-        full = end < len(order) and (end + 1 - start) * lengths[order[end]] > budget
-        if full or end == len(order):
-            batches.append(order[start:end])
-            start = end
-    return batches
 
 
 def embed(
@@ -73,16 +62,50 @@ def embed(
     records: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Chunk]:
-    """Embed normalised sequences, chunk by chunk, shortest first.
+    """Embed normalised sequences under one view, chunk by chunk, shortest first.
+
+    Parameters and errors are those of :func:`embed_views`, for the single view of `layer`, `pooling`,
+    `strand` and `dtype`.
+
+    Returns
+    -------
+    iterator of Chunk
+        Every index once.
+    """
+    take = Take(layer, pooling, strand, dtype)
+    found = embed_views(
+        model,
+        sequences,
+        [take],
+        precision=precision,
+        device=device,
+        records=records,
+        progress=progress,
+    )
+    return (chunk for _, chunk in found)
+
+
+def embed_views(
+    model: GenomicLM,
+    sequences: Sequence[str],
+    takes: Sequence[Take],
+    *,
+    precision: Precision = "auto",
+    device: str | None = None,
+    records: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, Chunk]]:
+    """Embed normalised sequences under several views of one model, each batch going through it once.
 
     Parameters
     ----------
     model
         A loaded model.
     sequences
-        Over ``ACGTN``.
-    layer, pooling, strand, dtype
-        The view; ``tokens`` leaves special tokens out.
+        Over ``ACGTN``. Longer ones than the model takes are read through windows if every view is
+        ``windowed-mean``, and refused if not.
+    takes
+        The views; ``tokens`` leaves special tokens out.
     precision
         Compute precision; ``auto`` is bfloat16 autocast where the hardware has it.
     device
@@ -90,12 +113,13 @@ def embed(
     records
         What to call each sequence in an error; ``sequence 0``, ``sequence 1``, … when not given.
     progress
-        Called with (sequences done, sequences in all) after every chunk.
+        Called with (sequences done, sequences in all) after every batch.
 
     Returns
     -------
-    iterator of Chunk
-        Every index once.
+    iterator of (int, Chunk)
+        The number of a view in `takes`, and features under it: for each view every index once. Views of one
+        layer come before those of the next, batch by batch, and nothing that was given out is kept.
 
     Raises
     ------
@@ -104,107 +128,154 @@ def embed(
     LayerError, PoolingError
         If the model cannot give that layer or pooling.
     NonFiniteFeatureError
-        If a value is not finite, or does not fit `dtype`; names the record.
+        If a value is not finite, or does not fit the view's number type; names the record.
+    DeviceMemoryError
+        If a single sequence does not fit into memory. Batches that do not are halved, and the smaller size
+        is remembered.
     """
-    if pooling not in model.spec.poolings:
-        raise PoolingError(f"{model.spec.name} gives {', '.join(model.spec.poolings)}; not {pooling!r}.")
+    spec = model.spec
+    for take in takes:
+        spec.require_pooling(take.pooling)
+    takes = [take._replace(layer=spec.resolve_layer(take.layer)) for take in takes]
+    windowed = all(take.pooling == "windowed-mean" for take in takes)
     lengths = [len(s) for s in sequences]
-    check_lengths(model.spec, lengths, records)
+    check_lengths(spec, lengths, records, windowed=windowed)
     place = device or str(getattr(model, "device", None) or resolve_device())
-    run = _Extractor(model, model.spec.resolve_layer(layer), pooling, strand, place, precision)
-    return _chunks(run, sequences, plan_batches(lengths), dtype, records, progress)
+    size = spec.max_nt if windowed and max(lengths, default=0) > (spec.max_nt or 0) else None
+    run = _Run(
+        forward=Forward(model, takes, place, precision),
+        sequences=sequences,
+        lengths=lengths,
+        pieces=cut(lengths, size),
+        windowed=size is not None,
+        budget=budget_for(spec, place),
+        records=records,
+    )
+    return run.chunks(progress)
 
 
-def _chunks(
-    run: _Extractor,
-    sequences: Sequence[str],
-    batches: list[np.ndarray],
-    dtype: DType,
-    records: Sequence[str] | None,
-    progress: Progress | None,
-) -> Iterator[Chunk]:
-    done = 0
-    for indices in batches:
-        values, counts = run([sequences[i] for i in indices])
-        cast = _cast(values, dtype, indices, records)
-        done += len(indices)
-        yield Chunk(indices, cast, counts)
-        if progress is not None:
-            progress(done, len(sequences))
+@dataclass
+class _Run:
+    """One call of :func:`embed_views`."""
 
+    forward: Forward
+    sequences: Sequence[str]
+    lengths: Sequence[int]
+    pieces: Sequence[Piece]
+    windowed: bool
+    budget: BatchBudget
+    records: Sequence[str] | None
 
-class _Extractor:
-    """Features of one batch of sequences as float32, under fixed choices."""
+    def chunks(self, progress: Progress | None) -> Iterator[tuple[int, Chunk]]:
+        """Yield what has landed; on a GPU, one result is on its way while the next layers are computed."""
+        sums = WindowSums(self.pieces, self.lengths)
+        ahead = 1 if self.forward.device.startswith("cuda") else 0
+        flying: deque[tuple[int, np.ndarray, Landing | None]] = deque()
+        finished = 0
+        for step in self._batches():
+            flying.append(step)
+            del step  # else what has landed would stay in memory while the next layers are computed
+            while len(flying) > ahead:
+                finished += yield from self._landed(sums, *flying.popleft(), finished, progress)
+        while flying:
+            finished += yield from self._landed(sums, *flying.popleft(), finished, progress)
 
-    def __init__(
-        self,
-        model: GenomicLM,
-        layer: int,
-        pooling: Pooling,
-        strand: Strand,
-        device: str,
-        precision: Precision,
-    ) -> None:
-        self.model, self.layer, self.pooling, self.strand = model, layer, pooling, strand
-        self.device = device
-        self.bf16 = resolve_precision(precision, model.spec, device) == "bfloat16"
-        self._direct = model.pooled if isinstance(model, DirectPooling) else None
+    def _batches(self) -> Iterator[tuple[int, np.ndarray, Landing | None]]:
+        """Yield (view, places of pieces, features on their way); a Landing of None ends a batch."""
+        everything = tuple(range(len(self.forward.takes)))
+        for planned in plan_batches([p.end - p.start for p in self.pieces], self.budget):
+            todo = [(planned, everything)]
+            while todo:
+                places, numbers = todo.pop()
+                taken: set[int] = set()
+                try:
+                    for number, values, counts in self._passed(places, numbers):
+                        # Windows are put together in float32 before they are cast.
+                        dtype: DType = "float32" if self.windowed else self.forward.takes[number].dtype
+                        landing = [Landing(values, counts, dtype)]
+                        del values, counts
+                        taken.add(number)
+                        yield number, places, landing.pop()
+                except Exception as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    problem = str(error).partition("\n")[0]
+                else:
+                    yield -1, places, None
+                    continue
+                # Only here, past the `except`, are the tensors of the failed pass free.
+                todo += self._halved(places, tuple(n for n in numbers if n not in taken), problem)
 
-    def __call__(self, sequences: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return [n, D] and None, or [n, T, D] and int32 token counts [n]."""
-        import torch
+    def _passed(
+        self, places: np.ndarray, numbers: Sequence[int]
+    ) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+        pieces = [self.pieces[p] for p in places]
+        texts = {
+            strand: [piece.text(self.sequences[piece.record], strand) for piece in pieces]
+            for strand in self.forward.strands_of(numbers)
+        }
+        own = [(p.own_start - p.start, p.own_end - p.start) for p in pieces] if self.windowed else None
+        return self.forward(texts, numbers, own)
 
-        autocast = torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.bf16)
-        with torch.inference_mode(), autocast:
-            values, counts = self._strands(sequences)
-        return values.cpu().numpy(), None if counts is None else counts.cpu().numpy().astype(np.int32)
-
-    def _strands(self, sequences: list[str]) -> tuple[Tensor, Tensor | None]:
-        if self.strand == "forward":
-            return self._forward(sequences)
-        values, counts = self._forward([reverse_complement(s) for s in sequences])
-        if counts is not None:
-            values = flip_tokens(values, counts)
-        if self.strand == "reverse":
-            return values, counts
-        other, other_counts = self._forward(sequences)
-        if counts is not None and other_counts is not None and not bool((counts == other_counts).all()):
-            raise PoolingError(
-                f"{self.model.spec.name} cuts the two strands into different numbers of tokens, so they "
-                "cannot be averaged token by token. Use pooling 'mean', or strand 'forward'."
+    def _halved(
+        self, places: np.ndarray, numbers: tuple[int, ...], problem: str
+    ) -> list[tuple[np.ndarray, tuple[int, ...]]]:
+        """Return two smaller batches, the first to be done last."""
+        device, longest = self.forward.device, max(self.pieces[p].end - self.pieces[p].start for p in places)
+        free_memory(device)
+        if len(places) == 1:
+            raise DeviceMemoryError(
+                f"{self._record(self.pieces[places[0]].record)}: {longest} nt alone do not go through "
+                f"{self.forward.model.spec.name} in the memory of {device} ({problem}). Choose a device with "
+                "more memory, a smaller model, or shorter sequences."
             )
-        return (values + other) / 2, counts
+        self.budget.shrink(len(places) * longest // 2)
+        middle = (len(places) + 1) // 2
+        return [(places[middle:], numbers), (places[:middle], numbers)]
 
-    def _forward(self, sequences: list[str]) -> tuple[Tensor, Tensor | None]:
-        batch = self.model.encode(sequences).to(self.device)
-        pooled = self._direct(batch, self.layer, self.pooling) if self._direct else None
-        if pooled is not None:
-            return pooled, None
-        hidden = self.model.hidden_states(batch, self.layer)
-        if self.pooling == "tokens":
-            return real_tokens(hidden, batch)
-        return pool(hidden, batch, self.pooling), None
+    def _landed(
+        self,
+        sums: WindowSums,
+        number: int,
+        places: np.ndarray,
+        landing: Landing | None,
+        finished: int,
+        progress: Progress | None,
+    ) -> Generator[tuple[int, Chunk], None, int]:
+        """Yield the chunk that has landed, if it completes any sequence; return how many a batch finished."""
+        if landing is not None:
+            chunk = self._chunk(sums, number, places, landing)
+            if len(chunk.indices):
+                yield number, chunk
+            return 0
+        count = sum(self._ends(self.pieces[p]) for p in places)
+        if progress is not None:
+            progress(finished + count, len(self.sequences))
+        return count
+
+    def _chunk(self, sums: WindowSums, number: int, places: np.ndarray, landing: Landing) -> Chunk:
+        dtype, indices = self.forward.takes[number].dtype, np.array([self.pieces[p].record for p in places])
+        try:
+            values, counts = landing.wait()
+            if self.windowed:
+                indices, whole = sums.add(number, places, values)
+                values, _ = _cast(whole, dtype)
+        except UnfitValue as unfit:
+            raise NonFiniteFeatureError(
+                f"{self._record(indices[unfit.row])}: its embedding holds {unfit.value}, which {dtype} "
+                "cannot hold. Choose dtype float32; if the value is nan or inf, the model overflows: "
+                "compute in float32."
+            ) from None
+        return Chunk(indices, values, counts)
+
+    def _ends(self, piece: Piece) -> bool:
+        return piece.own_end == self.lengths[piece.record]
+
+    def _record(self, index: int) -> str:
+        return self.records[index] if self.records is not None else f"sequence {index}"
 
 
-def _cast(values: np.ndarray, dtype: DType, indices: np.ndarray, records: Sequence[str] | None) -> np.ndarray:
-    """Return `values` as `dtype`, refusing what the type cannot hold instead of storing infinity."""
-    wrong = ~_fits(values.reshape(len(values), -1), dtype)
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        value = values.reshape(len(values), -1)[row, column]
-        index = int(indices[row])
-        record = records[index] if records is not None else f"sequence {index}"
-        raise NonFiniteFeatureError(
-            f"{record}: its embedding holds {value}, which {dtype} cannot hold. "
-            "Choose dtype float32; if the value is nan or inf, the model overflows: compute in float32."
-        )
-    return values.astype(dtype)
+def _cast(values: np.ndarray, dtype: DType) -> tuple[np.ndarray, np.ndarray | None]:
+    import torch
 
-
-def _fits(values: np.ndarray, dtype: DType) -> np.ndarray:
-    """Return bool of the shape of `values`; False for NaN, which fails every comparison."""
-    if dtype == "uint8":
-        whole: np.ndarray = (values >= 0) & (values <= 255) & (values == np.trunc(values))
-        return whole
-    within: np.ndarray = np.abs(values) <= np.finfo(dtype).max
-    return within
+    return Landing(torch.from_numpy(values), None, dtype).wait()

@@ -32,6 +32,8 @@ def to_nucleotide(hidden: Tensor, batch: Batch) -> Tensor:
     ShapeError
         If the spans of a sequence do not add up to its length.
     """
+    import torch
+
     width = batch.spans[..., 1] - batch.spans[..., 0]
     width = width.masked_fill(batch.special_mask, 0).long()
     covered = width.sum(dim=1)
@@ -41,8 +43,10 @@ def to_nucleotide(hidden: Tensor, batch: Batch) -> Tensor:
             f"sequence {i}: its tokens span {int(covered[i])} of {int(batch.lengths[i])} nt. "
             "The model's encode() is wrong."
         )
-    longest = int(batch.lengths.max())
-    aligned = hidden.new_zeros(hidden.shape[0], longest, hidden.shape[2])
-    for row, vectors, repeats, length in zip(aligned, hidden, width, batch.lengths.tolist(), strict=True):
-        row[:length] = vectors.repeat_interleave(repeats, dim=0)
-    return aligned
+    places = torch.arange(int(batch.lengths.max()), device=hidden.device)
+    # The first token whose end lies past a nucleotide is the one that covers it; specials have no width.
+    ends = width.cumsum(dim=1)
+    cover = torch.searchsorted(ends, places.expand(len(ends), -1).contiguous(), right=True)
+    cover = cover.clamp(max=hidden.shape[1] - 1).unsqueeze(-1).expand(-1, -1, hidden.shape[2])
+    inside = (places < batch.lengths.unsqueeze(1)).unsqueeze(-1)
+    return hidden.gather(1, cover).masked_fill(~inside, 0.0)

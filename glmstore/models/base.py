@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core.core_schema import ValidationInfo
 
 from glmstore.config import Frozen
 from glmstore.errors import LayerError, PoolingError, WeightsError
@@ -49,7 +50,11 @@ class ModelSpec(Frozen):
     dim: int = Field(gt=0)
     n_layers: int = Field(ge=0)
     default_layer: int = Field(ge=0, description="Used when no layer is asked for.")
-    poolings: tuple[Pooling, ...] = ("mean", "max", "tokens")
+    poolings: tuple[Pooling, ...] = Field(
+        ("mean", "max", "tokens"),
+        validate_default=True,
+        description="What it offers; those that follow from others are added by themselves.",
+    )
     default_pooling: Pooling = "mean"
     n_parameters: int = Field(ge=0)
     has_cls: bool = False
@@ -66,6 +71,51 @@ class ModelSpec(Frozen):
     twin_of: str | None = Field(None, description="The model a random twin or an adapter was made from.")
     licence: str
     citation: str
+
+    @field_validator("poolings")
+    @classmethod
+    def _with_those_that_follow(
+        cls, poolings: tuple[Pooling, ...], info: ValidationInfo
+    ) -> tuple[Pooling, ...]:
+        follows: dict[Pooling, bool] = {
+            "mean+max": {"mean", "max"} <= set(poolings),
+            "windowed-mean": "mean" in poolings and info.data.get("max_nt") is not None,
+            "nucleotides": "tokens" in poolings,
+        }
+        return tuple(dict.fromkeys([*poolings, *(name for name, there in follows.items() if there)]))
+
+    def width(self, pooling: Pooling) -> int:
+        """Return D, the width of a vector of this model under a pooling."""
+        return 2 * self.dim if pooling == "mean+max" else self.dim
+
+    def require_pooling(self, pooling: Pooling) -> None:
+        """Refuse a pooling this model does not offer.
+
+        Raises
+        ------
+        PoolingError
+            Says which it offers.
+        """
+        if pooling not in self.poolings:
+            raise PoolingError(f"{self.name} gives {', '.join(self.poolings)}; not {pooling!r}.")
+
+    def resolve_layers(self, layers: int | str | None) -> tuple[int, ...]:
+        """Turn ``"all"``, or layers as :meth:`resolve_layer` takes them with commas between, into numbers.
+
+        Returns
+        -------
+        tuple of int
+            Rising, each once.
+
+        Raises
+        ------
+        LayerError
+            If the model has no such layer.
+        """
+        if layers == "all":
+            return tuple(range(self.n_layers + 1))
+        parts = layers.split(",") if isinstance(layers, str) else [layers]
+        return tuple(sorted({self.resolve_layer(p.strip() if isinstance(p, str) else p) for p in parts}))
 
     def resolve_layer(self, layer: int | str | None) -> int:
         """Turn ``None``, ``"mid"``, ``"last"`` or a number into a layer this model has.
@@ -114,8 +164,7 @@ class ModelSpec(Frozen):
                 f"Run `glmstore models pull {self.name}` first."
             )
         chosen = pooling or self.default_pooling
-        if chosen not in self.poolings:
-            raise PoolingError(f"{self.name} gives {', '.join(self.poolings)}; not {chosen!r}.")
+        self.require_pooling(chosen)
         return FeatureView(
             model=self.name,
             revision=self.revision,
@@ -150,8 +199,12 @@ class Batch(NamedTuple):
     lengths: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on another device."""
-        return Batch(*(t.to(device) for t in self))
+        """Return the batch on another device; it may lie in pinned memory, and is then not waited for."""
+        return Batch(*(t.to(device, non_blocking=t.is_pinned()) for t in self))
+
+    def pinned(self) -> Batch:
+        """Return the batch in page-locked memory, from where a GPU copies while the processor works on."""
+        return Batch(*(t.pin_memory() for t in self))
 
 
 @runtime_checkable

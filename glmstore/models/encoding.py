@@ -23,8 +23,10 @@ def letter_table(ids: Sequence[int]) -> np.ndarray:
     return table
 
 
-def check_lengths(spec: ModelSpec, lengths: Sequence[int], records: Sequence[str] | None = None) -> None:
-    """Refuse sequences that are empty or longer than the model takes.
+def check_lengths(
+    spec: ModelSpec, lengths: Sequence[int], records: Sequence[str] | None = None, *, windowed: bool = False
+) -> None:
+    """Refuse sequences that are empty or, unless they are read through windows, longer than the model takes.
 
     Raises
     ------
@@ -36,11 +38,12 @@ def check_lengths(spec: ModelSpec, lengths: Sequence[int], records: Sequence[str
             raise EmptySequenceError(
                 _record(records, i), "the sequence is empty", "Remove it or supply its sequence"
             )
-        if spec.max_nt is not None and length > spec.max_nt:
+        if not windowed and spec.max_nt is not None and length > spec.max_nt:
             raise SequenceTooLongError(
                 _record(records, i),
                 f"{length} nt, and {spec.name} takes {spec.max_nt}",
-                "Cut it into windows, or choose a model with a longer context (`glmstore models list`)",
+                "Choose pooling windowed-mean, which reads it window by window, or a model with a longer "
+                "context (`glmstore models list`)",
             )
 
 

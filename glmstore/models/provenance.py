@@ -9,15 +9,19 @@ from glmstore.views import Provenance
 
 if TYPE_CHECKING:
     from glmstore.models.base import ModelSpec
+    from glmstore.views import Pooling
 
 
-def provenance_of(spec: ModelSpec, precision: str) -> Provenance:
-    """Return the provenance of a view of this model computed at `precision`; loads no weights."""
+def provenance_of(spec: ModelSpec, precision: str, pooling: Pooling = "mean") -> Provenance:
+    """Return the provenance of a view of this model computed at `precision`; loads no weights.
+
+    The pooling decides the width of its vectors.
+    """
     return Provenance(
         model_spec=spec.model_dump(mode="json"),
         weights_sha256=spec.weights_sha256,
         tokenizer_sha256=spec.tokenizer_sha256,
-        dim=spec.dim,
+        dim=spec.width(pooling),
         code_version=version("glmstore"),
         precision=precision,
         torch_version=version("torch") if spec.n_parameters else None,

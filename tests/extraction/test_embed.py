@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from glmstore.errors import NonFiniteFeatureError, PoolingError
-from glmstore.extraction import Chunk, embed, plan_batches, resolve_device, resolve_precision
+from glmstore.extraction import (
+    BatchBudget,
+    Chunk,
+    batching,
+    embed,
+    plan_batches,
+    resolve_device,
+    resolve_precision,
+)
 from glmstore.models import get_model
 from glmstore.models.onehot import ONEHOT_SPEC, OneHot
 from glmstore.sequences.onehot import reverse_complement
@@ -43,7 +51,7 @@ def gpn(sequences: list[str], **options) -> dict[int, np.ndarray]:
 
 def test_batches_hold_every_sequence_once_within_the_budget_shortest_first():
     lengths = np.random.default_rng(0).integers(1, 300, 1_000).tolist()
-    batches = plan_batches(lengths, budget=1_000)
+    batches = list(plan_batches(lengths, BatchBudget(1_000)))
     assert sorted(np.concatenate(batches).tolist()) == list(range(1_000))
     assert all(max(lengths[i] for i in b) * len(b) <= 1_000 for b in batches)
     assert [lengths[i] for b in batches for i in b] == sorted(lengths)
@@ -51,7 +59,7 @@ def test_batches_hold_every_sequence_once_within_the_budget_shortest_first():
 
 
 def test_a_sequence_past_the_budget_is_a_batch_of_its_own():
-    assert [b.tolist() for b in plan_batches([5, 50, 5], budget=10)] == [[0, 2], [1]]
+    assert [b.tolist() for b in plan_batches([5, 50, 5], BatchBudget(10))] == [[0, 2], [1]]
 
 
 def test_no_sequences_make_no_chunks():
@@ -71,7 +79,7 @@ def test_every_index_comes_once_and_progress_ends_at_all():
 
 def test_batches_of_one_budget_or_another_give_the_same_embeddings(monkeypatch: pytest.MonkeyPatch):
     whole = gpn(SEQUENCES)
-    monkeypatch.setattr(plan_batches, "__defaults__", (16,))
+    monkeypatch.setattr(batching, "CPU_NT", 16)
     for i, vector in gpn(SEQUENCES).items():
         np.testing.assert_allclose(vector, whole[i], atol=1e-5)
 
@@ -103,7 +111,7 @@ def test_reverse_tokens_lie_in_the_order_of_the_forward_strand():
         np.testing.assert_array_equal(matrix, turned[i][::-1])
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max", "tokens"])
+@pytest.mark.parametrize("pooling", ["mean", "max", "mean+max", "windowed-mean", "tokens", "nucleotides"])
 def test_mean_strand_averages_both_and_does_not_know_which_is_which(pooling: str):
     forward, reverse, mean = (
         gpn(SEQUENCES, pooling=pooling, strand=s) for s in ("forward", "reverse", "mean")
@@ -111,7 +119,7 @@ def test_mean_strand_averages_both_and_does_not_know_which_is_which(pooling: str
     other = gpn([reverse_complement(s) for s in SEQUENCES], pooling=pooling, strand="mean")
     for i, value in mean.items():
         np.testing.assert_allclose(value, (forward[i] + reverse[i]) / 2, atol=1e-6)
-        np.testing.assert_allclose(value, other[i][::-1] if pooling == "tokens" else other[i], atol=1e-6)
+        np.testing.assert_allclose(value, other[i][::-1] if value.ndim == 2 else other[i], atol=1e-6)
 
 
 def test_strands_cut_into_different_tokens_are_not_averaged():

@@ -10,7 +10,7 @@ from glmstore.errors import (
     UnknownNameError,
     WeightsError,
 )
-from glmstore.extraction import embed, materialize, materializing
+from glmstore.extraction import embed, materialize, writing
 from glmstore.models import get_model
 from glmstore.models.architectures.language_model import LanguageModel
 from glmstore.store import FeatureStore
@@ -87,7 +87,7 @@ def test_provenance_says_how_it_was_computed(store: FeatureStore):
 
 def test_commits_are_made_as_work_goes_on(store: FeatureStore, monkeypatch: pytest.MonkeyPatch):
     """What was committed before an interruption stays, and the next run does the rest."""
-    monkeypatch.setattr(materializing, "COMMIT_ROWS", 1)
+    monkeypatch.setattr(writing, "COMMIT_ROWS", 1)
     view = get_model("kmer1").spec.view()
     sequences = ["A" * 16_000, "C" * 16_001, "G" * 16_002]
 
