@@ -50,7 +50,7 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> None:
-    """Print rows under headings; numbers to the right, None as a dash."""
+    """Print rows under headings; columns of numbers (and blanks) to the right, None as a dash."""
     table = Table(
         title=title,
         title_justify="left",
@@ -60,7 +60,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title:
         show_header=any(columns),
     )
     for i, name in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
+        cells = [row[i] for row in rows if row[i] is None or isinstance(row[i], int | float) or len(row[i])]
+        numeric = bool(cells) and all(cell is None or isinstance(cell, int | float) for cell in cells)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
@@ -76,7 +77,7 @@ def _cell(value: Any) -> Text:
 
 
 @contextmanager
-def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
+def progress(what: str, unit: str = "", *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on stderr while the block runs, if stderr is a terminal.
 
     Parameters
@@ -85,6 +86,8 @@ def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
         What is being done.
     unit
         What is counted; "bytes" shows sizes and speed.
+    quiet
+        Show nothing.
 
     Yields
     ------
@@ -100,7 +103,9 @@ def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
         columns += [bars.MofNCompleteColumn(), bars.TextColumn(unit)]
     columns.append(bars.TimeRemainingColumn())
     console = Console(stderr=True)
-    with bars.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with bars.Progress(
+        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as bar:
         task = bar.add_task(what, total=None)
 
         def advance(done: int, total: int) -> None:

@@ -15,7 +15,7 @@ SHOWN = 5
 
 
 def architecture_of(entry: ModelEntry) -> Architecture | None:
-    """Return the architecture of a model with weights of its own; None where there are none or the code is not ours.
+    """Return the architecture of a model with weights of its own; None where there are none, or other code.
 
     Twins and adapters carry the architecture of the model they were made from: that is not theirs.
     """

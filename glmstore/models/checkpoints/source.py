@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from pydantic import Field, ValidationError
 
@@ -16,7 +17,10 @@ from glmstore.errors import WeightsError
 
 RECORD = "glmstore.json"
 """File beside the weights that says what they are; it is written last, so a folder with it is complete."""
+_SHIPPED = Path(__file__).parents[1] / "weights"
 _WEIGHTS = re.compile(r".*\.(safetensors|bin|pt|pth|ckpt)(\.part\d+)?")
+
+WeightsState = Literal["shipped", "pulled", "adopted", "damaged", "not pulled"]
 
 
 class HubSource(Frozen):
@@ -245,3 +249,36 @@ def require(model: str, folder: Path) -> Pulled:
     if problem is not None:
         raise WeightsError(f"{problem}; run `glmstore models pull {model}` again.")
     return record
+
+
+def shipped_folder(model: str) -> Path | None:
+    """Return the folder of weights that come with the package; None where they do not."""
+    folder = _SHIPPED / model
+    return folder if folder.is_dir() else None
+
+
+def how_to_get(model: str, source: HubSource | None) -> str:
+    """Return the command that brings weights here, in words."""
+    if source is None:
+        return f"on no hub: `glmstore models pull {model} --from FOLDER` adopts them from a folder"
+    return f"not pulled: run `glmstore models pull {model}`"
+
+
+def state_of(model: str) -> WeightsState:
+    """Return where the weights of a model are, by its record; no file is hashed.
+
+    Parameters
+    ----------
+    model
+        Registry name of a model with published or shipped weights.
+    """
+    if shipped_folder(model) is not None:
+        return "shipped"
+    folder = folder_of(model)
+    try:
+        if read_record(folder) is None:
+            return "not pulled"
+        record = require(model, folder)
+    except WeightsError:
+        return "damaged"
+    return "pulled" if record.repo is not None else "adopted"
