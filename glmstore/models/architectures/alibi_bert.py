@@ -125,11 +125,16 @@ class AlibiEncoder(nn.Module):
         self.layer = nn.ModuleList([AlibiBlock(config) for _ in range(config["num_hidden_layers"])])
 
     def bias(self, x: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """Return float32 [1 or B, H, T, T]: minus slope times distance, and minus infinity on padded keys."""
+        """Return [1 or B, H, T, T]: minus slope times distance, and minus infinity on padded keys.
+
+        It has the float type of the attention that follows, so that no block converts it again.
+        """
         place = torch.arange(x.shape[1], device=x.device)
         distance = (place[:, None] - place[None, :]).abs()
         slopes = torch.tensor(alibi_slopes(self.n_heads), device=x.device)
-        bias = (-slopes[:, None, None] * distance).unsqueeze(0)
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        bias = (-slopes[:, None, None] * distance).unsqueeze(0).to(dtype)
         if attention_mask is None:
             return bias
         return bias.masked_fill(~attention_mask[:, None, None, :], float("-inf"))
