@@ -29,6 +29,7 @@ class Scorer:
     needs
         ``"base_probs"``: the probabilities of the four letters at the masked position.
         ``"embeddings"``: the token vectors of the reference and of the alternate window.
+        ``"log_likelihood"``: the log-likelihood of both windows, left to right.
     is_signed
         Whether the sign of the score tells the direction of the effect.
     expectation
@@ -37,15 +38,16 @@ class Scorer:
         Sign of that correlation if the score works. It is never taken out of a result.
     formula
         ``formula(ref, alt)`` returns float64 [V]. For base_probs both are float [V], the probability of each
-        variant's reference and alternate letter. For embeddings, `ref` is float [F], all token vectors of the
-        reference window in a row, and `alt` float [V, F].
+        variant's reference and alternate letter; for log_likelihood both are float64 [V], in nats, of
+        the window with each variant's reference and alternate letter. For embeddings, `ref` is float [F], all
+        token vectors of the reference window in a row, and `alt` float [V, F].
     citation
         Who proposed it.
     """
 
     name: str
     summary: str
-    needs: Literal["base_probs", "embeddings"]
+    needs: Literal["base_probs", "embeddings", "log_likelihood"]
     is_signed: bool
     expectation: Literal["signed effect", "absolute effect"]
     expected_sign: Literal["positive", "negative"]
@@ -58,11 +60,16 @@ class Scorer:
         Raises
         ------
         ScorerError
-            If the model predicts no masked letters, or has no token vectors.
+            If the model predicts no masked letters, was not trained left to right, or has no token vectors.
         """
         if self.needs == "base_probs" and not spec.scores_masked_bases:
             raise ScorerError(
                 f"{self.name} needs a model that predicts masked letters; {spec.name} does not."
+            )
+        if self.needs == "log_likelihood" and spec.objective != "clm":
+            raise ScorerError(
+                f"{self.name} needs a model trained left to right; {spec.name} has objective "
+                f"{spec.objective}."
             )
         if self.needs == "embeddings" and "tokens" not in spec.poolings:
             raise ScorerError(

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from glmstore.errors import ScorerError, VariantError
+from glmstore.models.causal_scoring import log_likelihood
 from glmstore.sequences.edit import substitute
 from glmstore.sequences.onehot import BASES, reverse_complement
 
@@ -94,6 +95,34 @@ def base_prob_scores(
     return scorer.formula(probabilities[row, ref], probabilities[row, alt])
 
 
+def likelihood_scores(
+    model: GenomicLM, reference: str, variants: pl.DataFrame, scorer: Scorer, *, batch_size: int = 16
+) -> np.ndarray:
+    """Return float64 [V] from the log-likelihoods of whole windows, each read once from left to right.
+
+    Every token after the variant is part of the score: a causal model feels a change in all that follows it.
+
+    Raises
+    ------
+    ScorerError
+        If the model is not causal, or its tokens do not spell a variant's place (an N, or the rest of a 6-mer
+        vocabulary at the window's end), so that both alleles are one sequence to it.
+    """
+    alternates = alternate_windows(reference, variants)
+    for start in range(0, len(alternates), batch_size):
+        ids = model.encode([reference, *alternates[start : start + batch_size]]).ids
+        unseen = np.flatnonzero((ids[1:] == ids[0]).all(dim=1).cpu().numpy())
+        if unseen.size:
+            offset, ref, alt = variants.select("offset", "ref", "alt").row(start + int(unseen[0]))
+            raise ScorerError(
+                f"{scorer.name}: the tokens of {model.spec.name} are the same with {ref} and {alt} at offset "
+                f"{offset} (0-based, on the strand that is read), so it cannot tell them apart. Cut the "
+                "window to a multiple of its token length."
+            )
+    nats = log_likelihood(model, [reference, *alternates], batch_size=batch_size)
+    return scorer.formula(np.broadcast_to(nats[0], len(alternates)), nats[1:])
+
+
 def embedding_scores(
     scorer: Scorer, reference: np.ndarray, alternates: Iterable[Tokens], variants: pl.DataFrame
 ) -> np.ndarray:
@@ -147,6 +176,8 @@ def _one_strand(
 ) -> np.ndarray:
     if scorer.needs == "base_probs":
         return base_prob_scores(model, reference, variants, scorer)  # type: ignore[arg-type]
+    if scorer.needs == "log_likelihood":
+        return likelihood_scores(model, reference, variants, scorer)
     ((_, values, lengths),) = _embedded(model, [reference], layer)
     tokens = values[0] if lengths is None else values[0, : int(lengths[0])]
     return embedding_scores(
@@ -176,7 +207,7 @@ def score_element(
     scorer
         An entry of ``SCORERS``.
     layer
-        Layer of the token vectors; None is the model's default. Scorers on masked letters do not use it.
+        Layer of the token vectors; None is the model's default. Only scorers on embeddings use it.
     strands
         "both" averages the score with that of the reverse complement.
 
