@@ -64,7 +64,7 @@ def test_its_provenance_says_what_it_is(model: GenomicLM):
 def test_hidden_states_have_the_promised_shape(model: GenomicLM, layer: str):
     number = 0 if layer == "first" else model.spec.resolve_layer(layer)
     batch = model.encode(SEQUENCES)
-    assert model.hidden_states(batch, number).shape == (*batch.ids.shape, model.spec.dim)
+    assert model.hidden_states(batch, number).shape == (*batch.special_mask.shape, model.spec.dim)
 
 
 def test_layers_and_poolings_it_does_not_have_are_refused(model: GenomicLM):
