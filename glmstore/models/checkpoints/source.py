@@ -159,7 +159,7 @@ def read_record(folder: Path) -> Pulled | None:
     """
     try:
         return Pulled.model_validate_json((folder / RECORD).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise WeightsError(
