@@ -42,7 +42,7 @@ def build_features(config: BuildFeaturesConfig) -> Tally:
     plan = plan_features(store, config.uses, chunk=config.chunk)
     log.info("features: %d vectors asked, %d in the store", plan.asked, plan.present)
     submitted = [(chunk, embed_chunk.submit(chunk)) for chunk in plan.chunks]
-    settle(submitted, stage="features", name=lambda c: f"{c.view.name} {c.number}/{c.of}")
+    settle(submitted, stage="features", name=lambda c: c.name)
     if plan.chunks:
         optimize_store(config.store)
     return Tally(vectors_computed=plan.asked - plan.present, vectors_reused=plan.present)

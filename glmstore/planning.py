@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,13 +30,26 @@ class FeatureUse(Frozen):
 
 
 class FeatureChunk(Frozen):
-    """Keys that a view lacks: one unit of embedding work, addressed by its content."""
+    """Keys that views of one model lack: one unit of embedding work, addressed by its content."""
 
     store: str
-    view: FeatureView
+    views: tuple[FeatureView, ...] = Field(
+        min_length=1, description="Views of one model, filled by one pass through it."
+    )
     seq_keys: tuple[str, ...]
-    number: int = Field(description="1-based number of this chunk within its view, for people.")
-    of: int = Field(description="Chunks of this view in this plan.")
+    number: int = Field(description="1-based number of this chunk within those of its views, for people.")
+    of: int = Field(description="Chunks of these views in this plan.")
+
+    @property
+    def model(self) -> str:
+        """Registry name of the model."""
+        return self.views[0].model
+
+    @property
+    def name(self) -> str:
+        """What people call it: the view, or how many views there are, and its number."""
+        what = self.views[0].name if len(self.views) == 1 else f"{self.model}, {len(self.views)} views,"
+        return f"{what} {self.number}/{self.of}"
 
 
 class FeaturePlan(Frozen):
@@ -100,6 +113,9 @@ def forget_features(store: FeatureStore, uses: Iterable[FeatureUse]) -> None:
 def plan_features(store: FeatureStore, uses: Iterable[FeatureUse], *, chunk: int = 16_384) -> FeaturePlan:
     """Compare what is asked for with what the store holds.
 
+    Views of one model that lack the same keys share their chunks, so that each sequence goes through the
+    model once for all of them. Views read through windows stay apart from those that cannot be.
+
     Parameters
     ----------
     store
@@ -118,18 +134,31 @@ def plan_features(store: FeatureStore, uses: Iterable[FeatureUse], *, chunk: int
     for use in uses:
         needed = store.benchmark_items(use.benchmark)["seq_key"].to_list()
         wanted.setdefault(resolve_view(use.view), {}).update(dict.fromkeys(needed))
+    missing = {view: store.missing(view, list(keys)) for view, keys in wanted.items()}
     chunks: list[FeatureChunk] = []
-    missing_total = 0
-    for view, keys in wanted.items():
-        missing = store.missing(view, list(keys))
-        missing_total += len(missing)
-        parts = [tuple(missing[i : i + chunk]) for i in range(0, len(missing), chunk)]
+    for views, lacking in _passes(missing):
+        parts = [tuple(lacking[i : i + chunk]) for i in range(0, len(lacking), chunk)]
         chunks += [
-            FeatureChunk(store=store.uri, view=view, seq_keys=part, number=i, of=len(parts))
+            FeatureChunk(store=store.uri, views=views, seq_keys=part, number=i, of=len(parts))
             for i, part in enumerate(parts, start=1)
         ]
     asked = sum(len(keys) for keys in wanted.values())
-    return FeaturePlan(chunks=tuple(chunks), asked=asked, present=asked - missing_total)
+    present = asked - sum(len(keys) for keys in missing.values())
+    return FeaturePlan(chunks=tuple(chunks), asked=asked, present=present)
+
+
+def _passes(
+    missing: Mapping[FeatureView, Sequence[str]],
+) -> list[tuple[tuple[FeatureView, ...], list[str]]]:
+    """Return the views that lack a key, and the keys that just these views lack, model by model."""
+    lacking: dict[tuple[str, bool, str], list[FeatureView]] = {}
+    for view, keys in missing.items():
+        for key in keys:
+            lacking.setdefault((view.model, view.pooling == "windowed-mean", key), []).append(view)
+    passes: dict[tuple[FeatureView, ...], list[str]] = {}
+    for (_, _, key), views in lacking.items():
+        passes.setdefault(tuple(views), []).append(key)
+    return list(passes.items())
 
 
 def plan_probes(

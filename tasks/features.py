@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glmstore.benchmarks.registering import ensure_benchmark, ensure_reachable
 from glmstore.data.fetch import Fetcher
-from glmstore.extraction import materialize
+from glmstore.extraction import materialize_many
 from glmstore.planning import FeatureChunk
 from glmstore.store import FeatureStore
 from tasks.policies import compute_task
@@ -22,12 +22,13 @@ def register_reachable(store: str, benchmarks: tuple[str, ...]) -> dict[str, str
     return ensure_reachable(FeatureStore.open(store), benchmarks, Fetcher())
 
 
-@compute_task("embed {chunk.view.model} {chunk.view.pooling} {chunk.number}/{chunk.of}")
+@compute_task("embed {chunk.name}")
 def embed_chunk(chunk: FeatureChunk) -> int:
-    """Embed the chunk's sequences that the view still lacks; return how many were computed."""
+    """Embed the chunk's sequences that its views still lack; return how many vectors were computed."""
     store = FeatureStore.open(chunk.store)
     sequences = store.sequences(chunk.seq_keys)["sequence"].to_list()
-    return materialize(store, chunk.view.model, sequences, view=chunk.view).computed
+    done = materialize_many(store, chunk.model, sequences, chunk.views)
+    return sum(filled.computed for filled in done)
 
 
 @compute_task("optimize the store")

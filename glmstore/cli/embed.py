@@ -13,6 +13,7 @@ from glmstore.cli.options import Json, Store, help_text, store_uri
 from glmstore.views import DType, Pooling, Strand
 
 if TYPE_CHECKING:
+    from glmstore.extraction import Materialized
     from glmstore.models.base import ModelSpec
     from glmstore.store import FeatureStore
 
@@ -24,6 +25,7 @@ before anything is written.
 
   glmstore embed promoters.fa --model gpn-mini
   glmstore embed assay.csv --sequence oligo --model gpn-mini --layer mid
+  glmstore embed assay.csv --model gpn-mini --layer all --device cuda:0 --device cuda:1
   glmstore embed sortseq_lac --model rand_init:gpn-mini:0
 """
 
@@ -38,7 +40,11 @@ def embed(
     model: Annotated[str, typer.Option("--model", "-m", help="Model by name; see `glmstore models list`.")],
     layer: Annotated[
         str | None,
-        typer.Option("--layer", help="Layer number, 'mid' or 'last'.", show_default="the model's own"),
+        typer.Option(
+            "--layer",
+            help="Layer number, 'mid' or 'last'; several with commas between; or 'all'.",
+            show_default="the model's own",
+        ),
     ] = None,
     pooling: Annotated[
         Pooling | None,
@@ -56,42 +62,57 @@ def embed(
         Ambiguous,
         typer.Option("--ambiguous", help="R, Y and their like: refuse them, or read N."),
     ] = "refuse",
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", help="Torch device; several share the work.", show_default="the settings'"),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Drop the view, and compute it anew.")] = False,
     store: Store = None,
     json: Json = False,
 ) -> None:
     """Embed a file or a benchmark; HELP is what users read."""
-    from glmstore.extraction import materialize
+    from glmstore.extraction import materialize_many
     from glmstore.models.catalogue import get_model
 
     spec = get_model(model).spec
-    view = spec.view(layer=layer, pooling=pooling, strand=strand, dtype=dtype)
-    sequences, opened = _gather(source, store_uri(store), column, ambiguous, spec)
+    views = [
+        spec.view(layer=number, pooling=pooling, strand=strand, dtype=dtype)
+        for number in spec.resolve_layers(layer)
+    ]
+    # Windows read sequences of any length.
+    limits = None if views[0].pooling == "windowed-mean" else spec
+    sequences, opened = _gather(source, store_uri(store), column, ambiguous, limits)
     unique = list(dict.fromkeys(sequences))
     with progress(f"embedding with {model}", "sequences") as advance:
-        done = materialize(opened, model, unique, view=view, force=force, progress=advance)
-    if json:
-        emit_json(
-            {
-                "view": done.view.name,
-                "store": opened.uri,
-                "records": len(sequences),
-                "asked": done.asked,
-                "present": done.present,
-                "computed": done.computed,
-                "seconds": round(done.seconds, 3),
-            }
+        filled = materialize_many(
+            opened, model, unique, views, force=force, progress=advance, devices=device or ()
         )
+    if json:
+        reports = [_report(done, opened, len(sequences)) for done in filled]
+        emit_json(reports if len(reports) > 1 else reports[0])
         return
-    to_stdout(done.view.name)
-    to_stdout(
-        f"{done.asked:,} sequences: {done.computed:,} computed in {done.seconds:.1f} s, {done.present:,} "
-        f"already in the store ({len(sequences):,} records read)"
-    )
+    for done in filled:
+        to_stdout(done.view.name)
+        to_stdout(
+            f"{done.asked:,} sequences: {done.computed:,} computed in {done.seconds:.1f} s, {done.present:,} "
+            f"already in the store ({len(sequences):,} records read)"
+        )
+
+
+def _report(done: Materialized, store: FeatureStore, records: int) -> dict[str, object]:
+    return {
+        "view": done.view.name,
+        "store": store.uri,
+        "records": records,
+        "asked": done.asked,
+        "present": done.present,
+        "computed": done.computed,
+        "seconds": round(done.seconds, 3),
+    }
 
 
 def _gather(
-    source: str, uri: str, column: str | None, ambiguous: Ambiguous, spec: ModelSpec
+    source: str, uri: str, column: str | None, ambiguous: Ambiguous, spec: ModelSpec | None
 ) -> tuple[list[str], FeatureStore]:
     """Return the normalised sequences and the store, which is made only once they are known good."""
     from glmstore.store import FeatureStore

@@ -68,7 +68,7 @@ def _vector(store: FeatureStore, view: FeatureView, sequence: str) -> np.ndarray
     from glmstore.models.catalogue import get_model
 
     entry = get_model(view.model)
-    checked([sequence], [GIVEN], model=entry.spec)
+    checked([sequence], [GIVEN], model=None if view.pooling == "windowed-mean" else entry.spec)
     if (entry.spec.revision or entry.spec.name) != view.revision:
         raise ViewConflictError(
             f"{view.name} was computed with other weights than {view.model} has now, so a query embedded "

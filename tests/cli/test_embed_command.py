@@ -56,6 +56,42 @@ def test_layer_pooling_strand_and_dtype_make_the_view(glmstore: Invoke, fasta: P
     assert done["view"].startswith("onehot/0/tokens/reverse/uint8@")
 
 
+def test_all_layers_are_filled_at_once_and_reported_one_by_one(
+    glmstore: Invoke, store: Path, fasta: Path
+) -> None:
+    model = "rand_init:gpn-mini:0"
+    glmstore("embed", fasta, "-m", model, "--layer", "0,mid")
+    done = json.loads(glmstore("embed", fasta, "-m", model, "--layer", "all", "--json").stdout)
+    assert [d["view"].split("/")[1] for d in done] == [str(layer) for layer in range(9)]
+    assert [d["computed"] for d in done] == [0, 2, 2, 2, 0, 2, 2, 2, 2]
+    assert FeatureStore.open(store, create=False).views()["rows"].to_list() == [2] * 9
+
+
+def test_a_sequence_past_the_limit_is_embedded_through_windows_only_when_asked(
+    glmstore: Invoke, refused: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text("ACGTTGCA" * 20 + "\nACGT\n")
+    entry = MODELS["gpn-mini"]
+    spec = entry.spec.model_copy(update={"max_nt": 100})
+    short = ModelEntry(spec, lambda device: _limited(entry.load(device), spec))
+    monkeypatch.setitem(MODELS._entries, "gpn-mini", short)
+    assert "windowed-mean" in refused("embed", path, "--model", "gpn-mini")
+    assert (
+        "2 sequences: 2 computed"
+        in glmstore("embed", path, "--model", "gpn-mini", "--layer", "1", "--pooling", "windowed-mean").stdout
+    )
+
+
+def _limited(model: Any, spec: Any) -> Any:
+    model.spec = spec
+    return model
+
+
+def test_devices_are_named_by_the_user(glmstore: Invoke, fasta: Path) -> None:
+    assert glmstore("embed", fasta, "--model", "kmer1", "--device", "cpu").exit_code == 0
+
+
 def test_store_names_another_store(glmstore: Invoke, store: Path, fasta: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     assert glmstore("embed", fasta, "--model", "kmer1", "--store", other).exit_code == 0
@@ -128,7 +164,7 @@ def test_a_sequence_longer_than_the_model_takes_is_named(
 def test_unknown_models_benchmarks_layers_and_files_are_named_with_a_suggestion(
     refused: Invoke, fasta: Path
 ) -> None:
-    assert "Did you mean gpn-mini?" in refused("embed", fasta, "--model", "gpn-mni")
+    assert "Did you mean gpn-mini" in refused("embed", fasta, "--model", "gpn-mni")
     assert "Did you mean sortseq_lac?" in refused("embed", "sortsec_lac", "--model", "kmer1")
     assert "has layers 0 to" in refused("embed", fasta, "--model", "gpn-mini", "--layer", "77")
     assert "kmer1 gives" in refused("embed", fasta, "--model", "kmer1", "--pooling", "cls")

@@ -9,7 +9,7 @@ from glmstore.extraction import BatchBudget, Take, batching, embed, embed_views
 from glmstore.models.base import ModelSpec
 from glmstore.models.onehot import ONEHOT_SPEC, OneHot
 
-SEQUENCES = ["ACGT" * (i % 7 + 1) + "A" * i for i in range(40)]
+SEQUENCES = ["ACGT" * (i % 7 + 1) + "A" * i for i in range(20)]
 CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 ALLOCATOR = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
@@ -66,7 +66,7 @@ def test_the_size_that_fits_holds_for_the_rest_and_for_the_next_run():
 
 def test_a_single_sequence_that_does_not_fit_is_named():
     model = Small("tiny-room", 30, MemoryError("no"))
-    records = [f"row {i}" for i in range(40)]
+    records = [f"row {i}" for i in range(20)]
     with pytest.raises(DeviceMemoryError, match=r"row \d+: \d+ nt alone .* tiny-room in the memory of cpu"):
         list(embed(model, SEQUENCES, layer=0, pooling="mean", records=records))
     assert model.sizes[-1] == min(s for s in map(len, SEQUENCES) if s > 30)

@@ -1,5 +1,6 @@
 from flows.build_features import BuildFeaturesConfig, build_features
 from glmstore.benchmarks.suites import ViewRequest
+from glmstore.extraction import materialize
 from glmstore.planning import FeatureUse, plan_features, resolve_view
 from glmstore.store import FeatureStore
 
@@ -27,8 +28,35 @@ def test_only_the_missing_keys_are_planned_in_chunks_of_the_size_asked(toy_store
     build_features(config(toy_store, KMER))
     plan = plan_features(toy_store, config(toy_store, KMER, ONE_HOT).uses, chunk=100)
     assert [len(c.seq_keys) for c in plan.chunks] == [100, 100, 40]
-    assert {c.view for c in plan.chunks} == {resolve_view(ONE_HOT)}
+    assert {c.views for c in plan.chunks} == {(resolve_view(ONE_HOT),)}
     assert (plan.asked, plan.present) == (480, 240)
+
+
+def test_views_of_one_model_that_lack_the_same_keys_share_their_chunks(toy_store: FeatureStore) -> None:
+    layers = [ViewRequest(model="rand_init:gpn-mini:0", layer=layer) for layer in range(9)]
+    build_features(config(toy_store, KMER))
+    uses = config(toy_store, *layers, KMER, ONE_HOT).uses
+    plan = plan_features(toy_store, uses, chunk=200)
+    assert [(len(c.views), len(c.seq_keys), c.number, c.of) for c in plan.chunks] == [
+        (9, 200, 1, 2),
+        (9, 40, 2, 2),
+        (1, 200, 1, 2),
+        (1, 40, 2, 2),
+    ]
+    assert plan.chunks[0].name == "rand_init:gpn-mini:0, 9 views, 1/2"
+    assert plan.chunks[3].name == f"{resolve_view(ONE_HOT).name} 2/2"
+    assert (plan.asked, plan.present) == (11 * 240, 240)
+
+
+def test_a_view_that_is_further_than_the_others_is_planned_apart(toy_store: FeatureStore) -> None:
+    few, more = (ViewRequest(model="onehot", pooling=p) for p in ("mean", "tokens"))
+    keys = toy_store.benchmark_items("toy_gc")["seq_key"].to_list()
+    sequences = toy_store.sequences(keys[:100])["sequence"].to_list()
+    materialize(toy_store, "onehot", sequences, view=resolve_view(more))
+    plan = plan_features(toy_store, config(toy_store, few, more).uses)
+    assert {(len(c.views), len(c.seq_keys)) for c in plan.chunks} == {(1, 100), (2, 140)}
+    assert build_features(config(toy_store, few, more)).vectors_computed == 380
+    assert plan_features(toy_store, config(toy_store, few, more).uses).chunks == ()
 
 
 def test_force_computes_every_vector_again(toy_store: FeatureStore) -> None:

@@ -1,0 +1,290 @@
+"""Writing: a bounded buffer, commits beside the forward pass, errors that surface, kills that lose none."""
+
+import multiprocessing
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glmstore.errors import ConflictingFeaturesError, PoolingError, StoreError, WorkerError
+from glmstore.extraction import embedding, materialize, materialize_many, writing
+from glmstore.extraction.workers import split_evenly
+from glmstore.extraction.writing import CommitWriter, Rows
+from glmstore.models import get_model
+from glmstore.models.architectures.language_model import LanguageModel
+from glmstore.store import FeatureStore
+
+SEQUENCES = ["ACGT" * (i % 9 + 1) + "G" * (i % 31) + "A" * i for i in range(60)]
+
+
+class Live:
+    """How many bytes of the arrays it was shown are still in memory, and the most there ever were."""
+
+    def __init__(self) -> None:
+        self.now = self.peak = 0
+        self._lock = threading.Lock()
+
+    def watch(self, array: np.ndarray) -> np.ndarray:
+        with self._lock:
+            self.now += array.nbytes
+            self.peak = max(self.peak, self.now)
+        weakref.finalize(array, self._gone, array.nbytes)
+        return array
+
+    def _gone(self, size: int) -> None:
+        with self._lock:
+            self.now -= size
+
+
+def rows(n: int, start: int = 0, dim: int = 8) -> Rows:
+    return Rows([f"{start + i}" for i in range(n)], np.ones((n, dim), np.float16), None)
+
+
+def test_25_layers_of_many_sequences_never_hold_more_than_the_buffer_and_a_batch(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(writing, "COMMIT_BYTES", 4_000)
+    monkeypatch.setattr(writing, "BUFFER_BYTES", 20_000)
+    live, written = Live(), dict.fromkeys(range(25), 0)
+
+    def slow_commit(view: int, group: Rows) -> None:
+        time.sleep(2e-4)
+        written[view] += len(group.keys)
+
+    batch = 64 * 16 * 2
+    with CommitWriter(slow_commit) as writer:
+        for start in range(0, 64 * 100, 64):
+            for view in range(25):
+                given = rows(64, start, 16)
+                live.watch(given.values)
+                writer.add(view, given)
+                del given
+                assert writer.held <= 20_000
+    assert set(written.values()) == {6_400}
+    assert writer.peak <= 20_000 + batch
+    # One more group may still be referred to by the commit that has just ended.
+    assert live.peak <= 20_000 + batch + 4_000 + batch
+    assert live.now == 0
+
+
+def test_all_layers_of_a_model_stream_through_a_small_buffer(monkeypatch: pytest.MonkeyPatch):
+    budget = 64_000
+    monkeypatch.setattr(writing, "COMMIT_BYTES", 16_000)
+    monkeypatch.setattr(writing, "BUFFER_BYTES", budget)
+    monkeypatch.setattr("glmstore.extraction.batching.CPU_NT", 512)
+    live, largest = Live(), 0
+    made = embedding.Chunk
+
+    def watched(indices, values, lengths):
+        nonlocal largest
+        largest = max(largest, values.nbytes)
+        return made(indices, live.watch(values), lengths)
+
+    monkeypatch.setattr(embedding, "Chunk", watched)
+    store = FeatureStore.open("memory://")
+    spec = get_model("gpn-mini").spec
+    views = [spec.view(layer=layer, pooling="tokens") for layer in spec.resolve_layers("all")]
+    sequences = SEQUENCES[:24]
+    done = materialize_many(store, "gpn-mini", sequences, views)
+    assert [d.computed for d in done] == [24] * 9
+    total = sum(map(len, sequences)) * 96 * 2 * 9
+    assert live.peak <= budget + 16_000 + 2 * largest < total / 4
+    for view in views:
+        assert store.missing(view, store.add_sequences(sequences)) == []
+
+
+def test_a_commit_is_written_while_the_next_rows_are_made(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writing, "COMMIT_ROWS", 4)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def commit(_view: int, _group: Rows) -> None:
+        begun.set()
+        assert go_on.wait(20)
+
+    with CommitWriter(commit) as writer:
+        writer.add(0, rows(4))
+        assert begun.wait(20)
+        for start in range(4, 40, 4):
+            writer.add(0, rows(4, start))
+        go_on.set()
+    assert writer.held == 0
+
+
+def _add_for_ever(writer: CommitWriter) -> None:
+    with writer:
+        for start in count(step=writing.COMMIT_ROWS):
+            writer.add(0, rows(writing.COMMIT_ROWS, start))
+
+
+def test_what_a_commit_raises_comes_out_of_the_next_add_or_the_end():
+    def refuse(_view: int, _group: Rows) -> None:
+        raise ConflictingFeaturesError("toy", "0")
+
+    with pytest.raises(ConflictingFeaturesError), CommitWriter(refuse) as writer:
+        writer.add(0, rows(3))
+    with pytest.raises(ConflictingFeaturesError):
+        _add_for_ever(CommitWriter(refuse))
+    assert "glmstore-writer" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_after_a_failed_commit_nothing_is_written(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writing, "COMMIT_ROWS", 1)
+    seen: list[str] = []
+
+    def once(_view: int, group: Rows) -> None:
+        seen.extend(group.keys)
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        _add_for_ever(CommitWriter(once))
+    assert seen == ["0"]
+
+
+def test_an_error_of_the_caller_keeps_full_commits_and_drops_the_rest(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writing, "COMMIT_ROWS", 4)
+    seen: list[str] = []
+
+    def interrupted() -> None:
+        with CommitWriter(lambda _, group: seen.extend(group.keys)) as writer:
+            writer.add(0, rows(4))
+            writer.add(1, rows(3, 4))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert seen == ["0", "1", "2", "3"]
+
+
+def test_a_write_that_fails_stops_the_run_and_leaves_whole_commits(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writing, "COMMIT_ROWS", 8)
+    monkeypatch.setattr("glmstore.extraction.batching.CPU_NT", 256)
+    store, write, calls = FeatureStore.open("memory://"), FeatureStore.write, []
+
+    def failing(self, view, keys, *features):
+        calls.append(len(keys))
+        if len(calls) == 3:
+            raise StoreError("the disk is gone")
+        return write(self, view, keys, *features)
+
+    monkeypatch.setattr(FeatureStore, "write", failing)
+    with pytest.raises(StoreError, match="the disk is gone"):
+        materialize(store, "kmer2", SEQUENCES)
+    view = get_model("kmer2").spec.view()
+    assert len(SEQUENCES) - len(store.missing(view, store.add_sequences(SEQUENCES))) == sum(calls[:2])
+
+
+def test_views_of_one_model_are_filled_in_one_pass(monkeypatch: pytest.MonkeyPatch):
+    store, spec = FeatureStore.open("memory://"), get_model("gpn-mini").spec
+    views = [
+        spec.view(layer=layer, pooling=p) for layer in (2, 5) for p in ("mean", "mean+max", "nucleotides")
+    ]
+    materialize(store, "gpn-mini", SEQUENCES[:5], view=views[0])
+    seen: list[str] = []
+    encode = LanguageModel.encode
+    monkeypatch.setattr(LanguageModel, "encode", lambda self, s: seen.extend(s) or encode(self, s))
+    told: list[tuple[int, int]] = []
+    done = materialize_many(store, "gpn-mini", SEQUENCES[:9], views, progress=lambda *at: told.append(at))
+    assert [(d.asked, d.present, d.computed) for d in done] == [(9, 5, 4)] + [(9, 0, 9)] * 5
+    assert sorted(seen) == sorted(SEQUENCES[:9])
+    assert told[-1] == (9, 9)
+    assert [store.provenance(v).dim for v in views[:3]] == [96, 192, 96]
+    keys = store.add_sequences(SEQUENCES[:9])
+    assert store.read(views[1], keys).values.shape == (9, 192)
+    assert store.read(views[2], keys).lengths.tolist() == [len(s) for s in SEQUENCES[:9]]
+    np.testing.assert_allclose(
+        store.read(views[1], keys).values[:, :96], store.read(views[0], keys).values, atol=5e-3
+    )
+
+
+def test_the_same_view_twice_is_refused():
+    view = get_model("kmer1").spec.view()
+    with pytest.raises(PoolingError, match="twice"):
+        materialize_many(FeatureStore.open("memory://"), "kmer1", ["ACGT"], [view, view])
+
+
+KILLED = """
+import os, signal, sys
+from glmstore.extraction import materialize, writing
+from glmstore.store import FeatureStore
+writing.COMMIT_ROWS = 8
+write, calls = FeatureStore.write, []
+def dying(self, view, keys, *features):
+    calls.append(keys)
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(self, view, keys, *features)
+FeatureStore.write = dying
+import glmstore.extraction.batching as batching
+batching.CPU_NT = 256
+sequences = ["ACGT" * (i % 9 + 1) + "G" * (i % 31) + "A" * i for i in range(60)]
+materialize(FeatureStore.open(sys.argv[1]), "kmer2", sequences)
+"""
+
+
+def test_a_killed_run_keeps_its_commits_and_the_next_does_the_rest(tmp_path: Path):
+    run = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "store")], check=False)
+    assert run.returncode == -signal.SIGKILL
+    store = FeatureStore.open(tmp_path / "store", create=False)
+    again = materialize(store, "kmer2", SEQUENCES)
+    assert again.present >= 16
+    assert again.present + again.computed == 60
+    whole = FeatureStore.open("memory://")
+    view = materialize(whole, "kmer2", SEQUENCES).view
+    keys = whole.add_sequences(SEQUENCES)
+    np.testing.assert_array_equal(store.read(view, keys).values, whole.read(view, keys).values)
+
+
+def test_two_workers_fill_a_store_as_one_does(tmp_path: Path):
+    store, alone = FeatureStore.open(tmp_path / "store"), FeatureStore.open("memory://")
+    told: list[tuple[int, int]] = []
+    done = materialize(
+        store, "kmer2", SEQUENCES, devices=["cpu", "cpu"], progress=lambda *at: told.append(at)
+    )
+    assert (done.asked, done.present, done.computed) == (60, 0, 60)
+    assert told[-1] == (60, 60)
+    materialize(alone, "kmer2", SEQUENCES)
+    keys = alone.add_sequences(SEQUENCES)
+    one, two = alone.read(done.view, keys), FeatureStore.open(tmp_path / "store").read(done.view, keys)
+    np.testing.assert_array_equal(one.values, two.values)
+    assert materialize(store, "kmer2", SEQUENCES, devices=["cpu", "cpu"]).computed == 0
+
+
+def test_a_worker_that_is_killed_is_named(tmp_path: Path):
+    def kill_the_first() -> None:
+        while not (children := multiprocessing.active_children()):
+            time.sleep(0.01)
+        children[0].kill()
+
+    store, killer = FeatureStore.open(tmp_path / "store"), threading.Thread(target=kill_the_first)
+    killer.start()
+    with pytest.raises(WorkerError, match=r"30 sequences on cpu ended with exit code -9.*the same command"):
+        materialize(store, "kmer2", SEQUENCES, devices=["cpu", "cpu"])
+    killer.join()
+    assert multiprocessing.active_children() == []
+
+
+def test_what_goes_wrong_in_a_worker_is_raised_as_it_was(tmp_path: Path):
+    store = FeatureStore.open(tmp_path / "store")
+    view = get_model("kmer2").spec.view(dtype="uint8")
+    with pytest.raises(ValueError, match=r"sequence [0-9a-f]{32} .* uint8 cannot hold"):
+        materialize(store, "kmer2", SEQUENCES, view=view, devices=["cpu", "cpu"])
+
+
+def test_a_store_in_memory_cannot_be_shared():
+    with pytest.raises(StoreError, match="in memory"):
+        materialize(FeatureStore.open("memory://"), "kmer2", SEQUENCES, devices=["cpu", "cpu"])
+
+
+def test_work_is_dealt_out_by_length():
+    parts = split_evenly(SEQUENCES, 3)
+    assert sorted(s for part in parts for s in part) == sorted(SEQUENCES)
+    sizes = [sum(map(len, part)) for part in parts]
+    assert max(sizes) < 1.1 * min(sizes)
+    assert split_evenly(["A"], 2) == [["A"], []]
