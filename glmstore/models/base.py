@@ -178,12 +178,14 @@ class ModelSpec(Frozen):
 class Batch(NamedTuple):
     """Tokenised sequences of one forward pass.
 
+    A network that bins its input has fewer outputs T than inputs I; everywhere else the two are the same.
+
     Attributes
     ----------
     ids
-        int64 [B, T], padded on the right.
+        int64 [B, I], padded on the right.
     attention_mask
-        bool [B, T], False on padding.
+        bool [B, I], False on padding.
     special_mask
         bool [B, T], True on tokens that stand for no nucleotide (CLS, SEP, padding).
     spans

@@ -34,9 +34,9 @@ class Network(Protocol):
         Parameters
         ----------
         ids
-            int64 [B, T], padded on the right.
+            int64 [B, I], padded on the right; I is T unless the network bins its input.
         attention_mask
-            bool [B, T], False on padding; None when there is none.
+            bool [B, I], False on padding; None when there is none.
         """
         ...
 
