@@ -1,6 +1,6 @@
 """A small Hugging Face hub on this machine, with the faults that the real one has, and a model on it.
 
-Run as a program, it pulls that model: ``python fake_hub.py ENDPOINT INTO``.
+Run as a program, it pulls that model: ``python fake_hub.py ENDPOINT INTO``; an empty endpoint is the usual one.
 """
 
 from __future__ import annotations
@@ -227,4 +227,4 @@ def _blob(content: bytes) -> str:
 
 
 if __name__ == "__main__":
-    pull(entry(), into=Path(sys.argv[2]), endpoint=sys.argv[1], first_wait=0.01)
+    pull(entry(), into=Path(sys.argv[2]), endpoint=sys.argv[1] or None, first_wait=0.01)

@@ -350,6 +350,12 @@ def test_without_a_network_it_says_what_to_run_where(site: Site, monkeypatch: py
     refused(FetchError, site.pull, "HF_HUB_OFFLINE", *elsewhere)
 
 
+def test_the_endpoint_of_the_library_is_used_where_none_is_given(site: Site):
+    environment = {**os.environ, "HF_ENDPOINT": site.hub.endpoint}
+    subprocess.run([sys.executable, PROGRAM, "", site.models], env=environment, check=True, timeout=120)
+    assert state_of(MODEL) == "pulled"
+
+
 def test_a_checkpoint_that_is_here_needs_no_network(site: Site, monkeypatch: pytest.MonkeyPatch):
     site.pull()
     again = pulling.pull(fake.entry(), endpoint="http://127.0.0.1:9", first_wait=0.01)

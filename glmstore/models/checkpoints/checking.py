@@ -19,6 +19,7 @@ from glmstore.models.checkpoints.source import (
     Fingerprint,
     folder_of,
     how_to_get,
+    in_a_line,
     read_record,
     require,
     shipped_folder,
@@ -180,11 +181,10 @@ def _shipped_fingerprint(model: GenomicLM, folder: Path) -> Check:
     try:
         known = ShippedAnswer.model_validate_json((folder / ANSWER).read_text())
     except (OSError, ValidationError) as error:
-        return Check(name, "fingerprint", "failed", f"{folder / ANSWER} cannot be read: {error}")
+        return Check(name, "fingerprint", "failed", f"{folder / ANSWER} cannot be read: {in_a_line(error)}")
     if known.weights_sha256 != model.spec.weights_sha256:
-        return Check(
-            name, "fingerprint", "failed", f"{folder / ANSWER} is of other weights than those beside it"
-        )
+        cure = f"`python -m glmstore.models.known_answers {name}` writes it anew"
+        return Check(name, "fingerprint", "failed", f"{folder / ANSWER} is of other weights: {cure}")
     return _compared(model, known.fingerprint)
 
 

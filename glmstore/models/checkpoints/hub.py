@@ -147,7 +147,9 @@ class Hub:
                 raise self.unavailable("HF_HUB_OFFLINE is set, so the hub was not asked") from error
             except (HTTPError, OSError, ValueError) as error:
                 said = f"{type(error).__name__}: {str(error).strip() or 'no more is known'}".splitlines()[0]
-                raise self.unavailable(f"{self._api.endpoint} does not answer as a hub ({said})") from error
+                raise self.unavailable(
+                    f"{self._api.endpoint} cannot be reached, or is no hub ({said})"
+                ) from error
         raise AssertionError("the last attempt returns or raises")
 
     def _refusal(self, repo: str, error: HfHubHTTPError) -> str:

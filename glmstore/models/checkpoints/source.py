@@ -149,6 +149,14 @@ def folder_of(model: str, root: Path | None = None) -> Path:
     return (root or Settings().models) / model
 
 
+def in_a_line(error: Exception) -> str:
+    """Return what is wrong with a record in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'contents'}: {first['msg']}"
+
+
 def read_record(folder: Path) -> Pulled | None:
     """Return what was pulled into a folder; None where nothing was.
 
@@ -163,7 +171,7 @@ def read_record(folder: Path) -> Pulled | None:
         return None
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise WeightsError(
-            f"{folder / RECORD} cannot be read ({error}); remove the folder and pull again."
+            f"{folder / RECORD} cannot be read ({in_a_line(error)}); remove the folder and pull again."
         ) from error
 
 

@@ -1,0 +1,171 @@
+"""Models are pulled, adopted, checked and listed from the command line."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from glmstore.cli import console
+from glmstore.models import FAMILIES, MODELS
+from glmstore.models.checkpoints import pulling
+from glmstore.models.checkpoints.hub import Hub
+from glmstore.models.checkpoints.source import RECORD
+
+Invoke = Callable[..., Any]
+PROGRAM = Path(__file__).parents[1] / "models" / "fake_hub.py"
+
+
+def _load_fake_hub() -> Any:
+    spec = importlib.util.spec_from_file_location("fake_hub_of_commands", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+fake = _load_fake_hub()
+NAME = fake.MODEL
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Put a model with a hub into the registry; return the empty folder of checkpoints."""
+    monkeypatch.setenv("GLMSTORE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setitem(MODELS._entries, NAME, fake.entry())
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, models: Path) -> Iterator[Any]:
+    """Return a hub with one commit, which commands take for the real one."""
+    hub, server = fake.serve()
+    hub.push(fake.commit())
+    monkeypatch.setattr(pulling, "Hub", lambda model, *_: Hub(model, hub.endpoint, first_wait=0.01))
+    yield hub
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_model_is_pulled_and_pulling_again_says_it_is_there(glmstore: Invoke, hub: Any, models: Path):
+    first = glmstore("models", "pull", NAME)
+    assert first.exit_code == 0, first.stderr
+    line, folder = first.stdout.splitlines()
+    assert line.startswith(f"{NAME}  pulled 2 files, ")
+    assert line.endswith(f"revision {hub.head}")
+    assert folder == str(models / NAME)
+    hub.push(fake.commit(seed=1))
+    again = glmstore("models", "pull", NAME)
+    assert "already here, nothing to do" in again.stdout
+    assert f"note: {fake.REPO} has moved on from" in again.stderr
+    upgraded = json.loads(glmstore("models", "pull", NAME, "--upgrade", "--json").stdout)
+    assert (upgraded["verdict"], upgraded["revision"]) == ("pulled", hub.head)
+
+
+def test_json_is_alone_on_stdout_and_no_bar_is_drawn(
+    glmstore: Invoke, hub: Any, models: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(console, "Console", lambda **options: Console(**options, force_terminal=True))
+    done = glmstore("models", "pull", NAME, "--json")
+    assert json.loads(done.stdout)["model"] == NAME
+    assert done.stderr == ""
+
+
+def test_another_folder_is_pulled_into_and_the_setting_named(glmstore: Invoke, hub: Any, tmp_path: Path):
+    done = glmstore("models", "pull", NAME, "--into", tmp_path / "else")
+    assert (tmp_path / "else" / NAME / RECORD).is_file()
+    assert f"GLMSTORE_MODELS={tmp_path / 'else'}" in done.stderr
+
+
+def test_a_folder_is_adopted(glmstore: Invoke, models: Path, tmp_path: Path):
+    (tmp_path / "mine").mkdir()
+    for name, content in fake.commit().items():
+        (tmp_path / "mine" / name).write_bytes(content)
+    done = glmstore("models", "pull", NAME, "--from", tmp_path / "mine", "--link")
+    assert done.stdout.startswith(f"{NAME}  adopted 2 files")
+    assert json.loads(glmstore("models", "show", NAME, "--json").stdout)["weights"] == "adopted"
+
+
+def test_refusals_end_with_2_and_one_line(refused: Invoke, models: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GLMSTORE_OFFLINE", "1")
+    said = refused("models", "pull", NAME)
+    assert f"glmstore models pull {NAME} --into DIR" in said
+    assert "GLMSTORE_MODELS" in said
+    assert "on no hub" in refused("models", "pull", "gpn-human")
+    assert "Did you mean gpn-mini" in refused("models", "pull", "gpn-mimi")
+    assert "no weights of its own" in refused("models", "check", "gpn-mini", "onehot")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pull", NAME, "--revision", "main"],
+        ["pull", NAME, "--from", ".", "--revision", "0" * 40],
+        ["pull", NAME, "--link"],
+        ["check"],
+        ["check", "gpn-mini", "--all"],
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(glmstore: Invoke, models: Path, arguments: list[str]):
+    assert glmstore("models", *arguments).exit_code == 2
+    assert not models.exists()
+
+
+def test_a_check_is_a_table_for_people_and_a_list_for_machines(glmstore: Invoke):
+    table = glmstore("models", "check", "gpn-mini")
+    assert table.exit_code == 0
+    assert "nats a token, guessing 1.386" in table.stdout
+    rows = json.loads(glmstore("models", "check", "gpn-mini", "--json").stdout)
+    assert {row["verdict"] for row in rows} == {"ok"}
+    assert {row["model"] for row in rows} == {"tiny gpn", "gpn-mini"}
+    assert rows[0].keys() == {"model", "what", "verdict", "found"}
+
+
+def test_a_check_that_fails_ends_with_1(glmstore: Invoke, hub: Any, models: Path):
+    glmstore("models", "pull", NAME)
+    random = glmstore("models", "check", NAME)
+    assert random.exit_code == 1, "weights that were never trained predict no promoter"
+    path = models / NAME / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    changed = glmstore("models", "check", NAME, "--json")
+    assert changed.exit_code == 1
+    assert [r["what"] for r in json.loads(changed.stdout) if r["verdict"] == "failed"] == ["files"]
+
+
+def test_all_checks_the_architecture_of_every_family(glmstore: Invoke, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("glmstore.models.checkpoints.checking._questions", lambda *_, **__: iter(()))
+    rows = json.loads(glmstore("models", "check", "--all", "--json").stdout)
+    assert {row["model"] for row in rows} == {f"tiny {name}" for name in FAMILIES.names()}
+
+
+def test_the_list_says_where_weights_are_and_fits_100_columns(
+    glmstore: Invoke, models: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(console, "PIPE_WIDTH", 100)
+    lines = glmstore("models", "list").stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    rows = {line.split()[0]: line for line in lines if line.startswith("  ")}
+    assert rows.keys() == set(MODELS.names()), "each on one line"
+    assert " shipped " in rows["gpn-mini"]
+    assert " not pulled " in rows[NAME]
+    family = lines.index(next(line for line in lines if line.rstrip() == "GPN"))
+    assert [line.split()[0] for line in lines[family + 1 : family + 3]] == [NAME, "gpn-mini"], (
+        "smallest first"
+    )
+
+
+def test_show_says_how_to_get_weights_that_are_not_here(glmstore: Invoke, models: Path):
+    shown = glmstore("models", "show", NAME).stdout
+    assert f"not pulled: run `glmstore models pull {NAME}`" in shown
+    assert fake.REPO in shown
+    assert "--from FOLDER" in glmstore("models", "show", "gpn-human").stdout
+    derived = json.loads(glmstore("models", "show", "rand_init:gpn-mini:0", "--json").stdout)
+    assert derived["weights"] is None
