@@ -1,6 +1,6 @@
 """A small Hugging Face hub on this machine, with the faults that the real one has, and a model on it.
 
-Run as a program, it pulls that model: ``python fake_hub.py ENDPOINT INTO``; an empty endpoint is the usual one.
+Run as a program, it pulls that model: ``python fake_hub.py ENDPOINT INTO`` (ENDPOINT "": the usual one).
 """
 
 from __future__ import annotations
