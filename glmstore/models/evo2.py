@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from glmstore.errors import ModelUnavailableError, WeightsError
 from glmstore.models.base import GenomicLM, ModelEntry, ModelSpec, Pretraining
-from glmstore.models.checkpoints.source import HubSource, folder_of, read_record, require
+from glmstore.models.checkpoints.source import HubSource, folder_of, require
+from glmstore.models.family import record_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,7 +130,7 @@ def _entry(name: str, needs: Needs, *, n_parameters: int, dim: int, n_layers: in
     hub_id = f"arcinstitute/{needs.upstream}"
     suffixes = [f".part{i}" for i in range(needs.parts)] if needs.parts > 1 else [""]
     source = HubSource(repo=hub_id, weights=tuple(f"{needs.upstream}.pt{s}" for s in suffixes), config=None)
-    record = read_record(folder_of(name))
+    record = record_of(name)
     spec = ModelSpec(
         name=name,
         family="Evo 2",

@@ -173,13 +173,13 @@ def published(family: Family, spec: ModelSpec, config: Config, source: HubSource
     source
         Its hub repository; None for weights that are published elsewhere and adopted from a folder.
     """
-    spec = _pinned(spec, _record_of(spec.name), source)
+    spec = _pinned(spec, record_of(spec.name), source)
     build = partial(_build_untrained, family, config, spec.name)
     untrained = Architecture(family.recipe(config), build, family, config, spec.name)
     return ModelEntry(spec, partial(_load, family, spec, config, source), untrained, source)
 
 
-def _record_of(model: str) -> Pulled | None:
+def record_of(model: str) -> Pulled | None:
     """Return the record of a model; None too where it is damaged, so that one folder does not end every list.
 
     Loading the model reads the record again, and says what is wrong with it.

@@ -105,7 +105,7 @@ def test_an_error_in_a_process_of_its_own_is_one_line_and_exit_code_2() -> None:
     done = process("models", "show", "gpn-mni")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("error: no model is called 'gpn-mni'. Did you mean gpn-mini?")
+    assert done.stderr.startswith("error: no model is called 'gpn-mni'. Did you mean gpn-mini")
     assert len(done.stderr.splitlines()) == 1
 
 
