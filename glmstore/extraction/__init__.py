@@ -6,10 +6,11 @@ whatever the compute precision.
 """
 
 from glmstore.extraction.batching import BatchBudget, plan_batches
-from glmstore.extraction.embedding import Chunk, embed, embed_views
+from glmstore.extraction.embedding import embed, embed_views
 from glmstore.extraction.forward import Take
 from glmstore.extraction.hardware import Precision, resolve_device, resolve_precision
 from glmstore.extraction.materializing import Materialized, materialize, materialize_many
+from glmstore.extraction.running import Chunk
 
 __all__ = [
     "BatchBudget",

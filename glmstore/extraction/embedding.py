@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from glmstore.errors import DeviceMemoryError, NonFiniteFeatureError
-from glmstore.extraction.batching import (
-    BatchBudget,
-    budget_for,
-    free_memory,
-    is_out_of_memory,
-    plan_batches,
-)
+from glmstore.extraction.batching import budget_for
 from glmstore.extraction.forward import Forward, Take
 from glmstore.extraction.hardware import Precision, resolve_device
-from glmstore.extraction.landing import Landing, UnfitValue
-from glmstore.extraction.windows import Piece, WindowSums, cut
+from glmstore.extraction.running import Chunk, Progress, Run
+from glmstore.extraction.windows import cut
 from glmstore.models.base import GenomicLM
 from glmstore.models.encoding import check_lengths
 from glmstore.views import DType, Pooling, Strand
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Progress = Callable[[int, int], None]
-
-
-class Chunk(NamedTuple):
-    """Features of some of the sequences.
-
-    Attributes
-    ----------
-    indices
-        int64 [n], places in the list that was given.
-    values
-        [n, D], or for token-level views [n, T, D], zero-padded on the right.
-    lengths
-        int32 [n], token counts; None for pooled views.
-    """
-
-    indices: np.ndarray
-    values: np.ndarray
-    lengths: np.ndarray | None
 
 
 def embed(
@@ -142,7 +107,7 @@ def embed_views(
     check_lengths(spec, lengths, records, windowed=windowed)
     place = device or str(getattr(model, "device", None) or resolve_device())
     size = spec.max_nt if windowed and max(lengths, default=0) > (spec.max_nt or 0) else None
-    run = _Run(
+    run = Run(
         forward=Forward(model, takes, place, precision),
         sequences=sequences,
         lengths=lengths,
@@ -152,130 +117,3 @@ def embed_views(
         records=records,
     )
     return run.chunks(progress)
-
-
-@dataclass
-class _Run:
-    """One call of :func:`embed_views`."""
-
-    forward: Forward
-    sequences: Sequence[str]
-    lengths: Sequence[int]
-    pieces: Sequence[Piece]
-    windowed: bool
-    budget: BatchBudget
-    records: Sequence[str] | None
-
-    def chunks(self, progress: Progress | None) -> Iterator[tuple[int, Chunk]]:
-        """Yield what has landed; on a GPU, one result is on its way while the next layers are computed."""
-        sums = WindowSums(self.pieces, self.lengths)
-        ahead = 1 if self.forward.device.startswith("cuda") else 0
-        flying: deque[tuple[int, np.ndarray, Landing | None]] = deque()
-        finished = 0
-        for step in self._batches():
-            flying.append(step)
-            del step  # else what has landed would stay in memory while the next layers are computed
-            while len(flying) > ahead:
-                finished += yield from self._landed(sums, *flying.popleft(), finished, progress)
-        while flying:
-            finished += yield from self._landed(sums, *flying.popleft(), finished, progress)
-
-    def _batches(self) -> Iterator[tuple[int, np.ndarray, Landing | None]]:
-        """Yield (view, places of pieces, features on their way); a Landing of None ends a batch."""
-        everything = tuple(range(len(self.forward.takes)))
-        for planned in plan_batches([p.end - p.start for p in self.pieces], self.budget):
-            todo = [(planned, everything)]
-            while todo:
-                places, numbers = todo.pop()
-                taken: set[int] = set()
-                try:
-                    for number, values, counts in self._passed(places, numbers):
-                        # Windows are put together in float32 before they are cast.
-                        dtype: DType = "float32" if self.windowed else self.forward.takes[number].dtype
-                        landing = [Landing(values, counts, dtype)]
-                        del values, counts
-                        taken.add(number)
-                        yield number, places, landing.pop()
-                except Exception as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    problem = str(error).partition("\n")[0]
-                else:
-                    yield -1, places, None
-                    continue
-                # Only here, past the `except`, are the tensors of the failed pass free.
-                todo += self._halved(places, tuple(n for n in numbers if n not in taken), problem)
-
-    def _passed(
-        self, places: np.ndarray, numbers: Sequence[int]
-    ) -> Iterator[tuple[int, Tensor, Tensor | None]]:
-        pieces = [self.pieces[p] for p in places]
-        texts = {
-            strand: [piece.text(self.sequences[piece.record], strand) for piece in pieces]
-            for strand in self.forward.strands_of(numbers)
-        }
-        own = [(p.own_start - p.start, p.own_end - p.start) for p in pieces] if self.windowed else None
-        return self.forward(texts, numbers, own)
-
-    def _halved(
-        self, places: np.ndarray, numbers: tuple[int, ...], problem: str
-    ) -> list[tuple[np.ndarray, tuple[int, ...]]]:
-        """Return two smaller batches, the first to be done last."""
-        device, longest = self.forward.device, max(self.pieces[p].end - self.pieces[p].start for p in places)
-        free_memory(device)
-        if len(places) == 1:
-            raise DeviceMemoryError(
-                f"{self._record(self.pieces[places[0]].record)}: {longest} nt alone do not go through "
-                f"{self.forward.model.spec.name} in the memory of {device} ({problem}). Choose a device with "
-                "more memory, a smaller model, or shorter sequences."
-            )
-        self.budget.shrink(len(places) * longest // 2)
-        middle = (len(places) + 1) // 2
-        return [(places[middle:], numbers), (places[:middle], numbers)]
-
-    def _landed(
-        self,
-        sums: WindowSums,
-        number: int,
-        places: np.ndarray,
-        landing: Landing | None,
-        finished: int,
-        progress: Progress | None,
-    ) -> Generator[tuple[int, Chunk], None, int]:
-        """Yield the chunk that has landed, if it completes any sequence; return how many a batch finished."""
-        if landing is not None:
-            chunk = self._chunk(sums, number, places, landing)
-            if len(chunk.indices):
-                yield number, chunk
-            return 0
-        count = sum(self._ends(self.pieces[p]) for p in places)
-        if progress is not None:
-            progress(finished + count, len(self.sequences))
-        return count
-
-    def _chunk(self, sums: WindowSums, number: int, places: np.ndarray, landing: Landing) -> Chunk:
-        dtype, indices = self.forward.takes[number].dtype, np.array([self.pieces[p].record for p in places])
-        try:
-            values, counts = landing.wait()
-            if self.windowed:
-                indices, whole = sums.add(number, places, values)
-                values, _ = _cast(whole, dtype)
-        except UnfitValue as unfit:
-            raise NonFiniteFeatureError(
-                f"{self._record(indices[unfit.row])}: its embedding holds {unfit.value}, which {dtype} "
-                "cannot hold. Choose dtype float32; if the value is nan or inf, the model overflows: "
-                "compute in float32."
-            ) from None
-        return Chunk(indices, values, counts)
-
-    def _ends(self, piece: Piece) -> bool:
-        return piece.own_end == self.lengths[piece.record]
-
-    def _record(self, index: int) -> str:
-        return self.records[index] if self.records is not None else f"sequence {index}"
-
-
-def _cast(values: np.ndarray, dtype: DType) -> tuple[np.ndarray, np.ndarray | None]:
-    import torch
-
-    return Landing(torch.from_numpy(values), None, dtype).wait()

@@ -67,9 +67,14 @@ class Forward:
         wanted = {self.takes[n].strand for n in numbers}
         return [strand for strand in ("forward", "reverse") if wanted & {strand, "mean"}]
 
+    def encode(self, sequences: Sequence[str]) -> Batch:
+        """Tokenise sequences into host memory, from where the device can fetch them by itself."""
+        batch = self.model.encode(sequences)
+        return batch.pinned() if self.device.startswith("cuda") else batch
+
     def __call__(
         self,
-        texts: Mapping[str, list[str]],
+        tokens: Mapping[str, Batch],
         numbers: Sequence[int],
         within: Sequence[tuple[int, int]] | None = None,
     ) -> Iterator[tuple[int, Tensor, Tensor | None]]:
@@ -77,14 +82,14 @@ class Forward:
 
         Parameters
         ----------
-        texts
-            Strand -> sequences, for each of :meth:`strands_of`.
+        tokens
+            Strand -> tokenised sequences, as :meth:`encode` makes them, for each of :meth:`strands_of`.
         numbers
             Places in `takes`.
         within
-            For windows: the nucleotides of each text that are averaged, 0-based, half-open.
+            For windows: the nucleotides of each sequence that are averaged, 0-based, half-open.
         """
-        batches = {strand: self._encode(texts[strand]) for strand in self.strands_of(numbers)}
+        batches = {strand: tokens[strand].to(self.device) for strand in self.strands_of(numbers)}
         later: dict[int, list[int]] = {}
         for number in numbers:
             taken = self._direct(self.takes[number], batches)
@@ -113,10 +118,6 @@ class Forward:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=autocast))
         return stack
-
-    def _encode(self, sequences: list[str]) -> Batch:
-        batch = self.model.encode(sequences)
-        return (batch.pinned() if self.device.startswith("cuda") else batch).to(self.device)
 
     def _direct(self, take: Take, batches: Mapping[str, Batch]) -> Tensor | None:
         """Return [n, D] where the model pools without hidden states."""

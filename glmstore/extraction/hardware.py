@@ -22,6 +22,14 @@ def resolve_device(name: str | None = None) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def lookahead(device: str) -> int:
+    """Return how many batches are tokenised, and results fetched, beside the computation of one.
+
+    A GPU computes by itself meanwhile; on a processor that work would take its cores from the model.
+    """
+    return 1 if device.startswith("cuda") else 0
+
+
 def resolve_precision(precision: Precision, spec: ModelSpec, device: str) -> Literal["float32", "bfloat16"]:
     """Turn ``auto`` into bfloat16 where the device computes in it natively and the model computes at all."""
     if precision != "auto":

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from glmstore.errors import PoolingError, StoreError, UnknownNameError, WeightsError
-from glmstore.extraction.embedding import Progress, embed_views
+from glmstore.extraction.embedding import embed_views
 from glmstore.extraction.forward import Take
 from glmstore.extraction.hardware import resolve_device, resolve_precision
+from glmstore.extraction.running import Progress
 from glmstore.extraction.workers import fill_on_devices
 from glmstore.extraction.writing import CommitWriter, Rows
 from glmstore.models.base import GenomicLM, ModelEntry, ModelSpec

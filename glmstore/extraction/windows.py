@@ -30,6 +30,11 @@ class Piece(NamedTuple):
     own_start: int
     own_end: int
 
+    @property
+    def own(self) -> tuple[int, int]:
+        """What it answers for, in the coordinates of what the model sees."""
+        return self.own_start - self.start, self.own_end - self.start
+
     def text(self, sequence: str, strand: str) -> str:
         """Return what the model sees of `sequence` on a strand, ``forward`` or ``reverse``."""
         if strand == "forward":

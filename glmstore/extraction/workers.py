@@ -15,7 +15,7 @@ from glmstore.errors import WorkerError
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-    from glmstore.extraction.embedding import Progress
+    from glmstore.extraction.running import Progress
     from glmstore.views import FeatureView
 
 
@@ -127,10 +127,12 @@ def _serve(share: _Share, connection: Connection) -> None:
     from glmstore.extraction.materializing import materialize_many
     from glmstore.store import FeatureStore
 
-    if share.device == "cpu":
-        import torch
+    import torch
 
+    if share.device == "cpu":
         torch.set_num_threads(share.threads)
+    elif share.device.startswith("cuda"):
+        torch.cuda.set_device(share.device)  # page-locked memory would else take room on the first GPU too
     try:
         materialize_many(
             FeatureStore.open(share.uri, create=False),

@@ -50,7 +50,8 @@ def pool(hidden: Tensor, batch: Batch, pooling: Pooling) -> Tensor:
 
 
 def _mean(values: Tensor, real: Tensor) -> Tensor:
-    if bool(real.all()):
+    # To ask a GPU would make the processor wait for it.
+    if not values.is_cuda and bool(real.all()):
         return values.mean(dim=1)
     kept = values.masked_fill(~real.unsqueeze(-1), 0.0)
     return kept.sum(dim=1) / real.sum(dim=1, keepdim=True)

@@ -21,7 +21,7 @@ def main(only: list[str]) -> int:
     """Run the benches named, or all; return 1 when a target was missed."""
     rows: list[BenchRow] = []
     for info in pkgutil.iter_modules([str(HERE)]):
-        if info.name in {"harness", "__main__"} or (only and info.name not in only):
+        if info.name in {"harness", "shapes", "__main__"} or (only and info.name not in only):
             continue
         Console(stderr=True).print(f"[dim]{info.name} …[/dim]")
         rows += import_module(f"infra.bench.{info.name}").measure()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from glmstore.errors import DeviceMemoryError
-from glmstore.extraction import BatchBudget, Take, batching, embed, embed_views
+from glmstore.extraction import BatchBudget, Take, batching, embed, embed_views, running
 from glmstore.models.base import ModelSpec
 from glmstore.models.onehot import ONEHOT_SPEC, OneHot
 
@@ -35,8 +35,13 @@ class Small(OneHot):
             yield first * (layer + 1)
 
 
+@pytest.mark.parametrize("ahead", [0, 1])
 @pytest.mark.parametrize("error", [MemoryError(), CUDA, ALLOCATOR], ids=["host", "cuda", "allocator"])
-def test_batches_are_halved_until_they_fit_and_nothing_is_lost_or_given_twice(error: BaseException):
+def test_batches_are_halved_until_they_fit_and_nothing_is_lost_or_given_twice(
+    error: BaseException, ahead: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(running, "lookahead", lambda _: ahead)
+    monkeypatch.setattr(batching, "_LEARNT", {})
     model = Small(f"small-{type(error).__name__}", 150, error, at=1)
     takes = [Take(layer, "mean", dtype="float32") for layer in range(3)]
     found: dict[tuple[int, int], np.ndarray] = {}

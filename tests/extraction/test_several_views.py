@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmstore.errors import LayerError, PoolingError, SequenceTooLongError
-from glmstore.extraction import Take, embed, embed_views, windows
+from glmstore.extraction import Take, embed, embed_views, running, windows
 from glmstore.models import get_model
 from glmstore.models.base import ModelSpec
 from glmstore.models.kmer import Kmer
@@ -67,6 +67,33 @@ def test_views_of_one_pass_are_those_of_a_pass_each():
     for number, take in enumerate(takes):
         for i, value in alone(model, SEQUENCES, take, precision="float32").items():
             np.testing.assert_allclose(together[number][i], value, atol=1e-6)
+
+
+@pytest.mark.parametrize("take", [Take(2, "tokens", "mean", "float32"), Take(1, "windowed-mean")])
+def test_working_ahead_as_on_a_gpu_changes_nothing_but_when(take: Take, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("glmstore.extraction.batching.CPU_NT", 24)
+    model = Counting(max_nt=20)
+    sequences = [s[:20] for s in SEQUENCES * 5] + ["ACGTT" * 13] * (take.pooling == "windowed-mean")
+    takes, told = [Take(0, take.pooling), take], list[tuple[int, int]]()
+    alone = by_view(embed_views(model, sequences, takes))
+    monkeypatch.setattr(running, "lookahead", lambda _: 1)
+    ahead = by_view(embed_views(model, sequences, takes, progress=lambda *at: told.append(at)))
+    assert [sorted(rows) for rows in ahead.values()] == [list(range(len(sequences)))] * 2
+    for number, rows in alone.items():
+        for i, value in rows.items():
+            np.testing.assert_array_equal(ahead[number][i], value)
+    assert told[-1] == (len(sequences), len(sequences))
+    assert sorted(told) == told
+
+
+def test_a_batch_is_launched_before_the_one_before_is_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("glmstore.extraction.batching.CPU_NT", 8)
+    monkeypatch.setattr(running, "lookahead", lambda _: 1)
+    model = Counting()
+    chunks = embed_views(model, ["ACGTACGT"] * 4, [Take(0, "mean")])
+    next(chunks)
+    assert model.computed == [0, 0]
+    assert len(list(chunks)) == 3
 
 
 def test_layers_stop_after_the_last_one_asked_for_and_each_is_computed_once():

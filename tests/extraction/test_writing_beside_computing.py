@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from glmstore.errors import ConflictingFeaturesError, PoolingError, StoreError, WorkerError
-from glmstore.extraction import embedding, materialize, materialize_many, writing
+from glmstore.extraction import materialize, materialize_many, running, writing
 from glmstore.extraction.workers import split_evenly
 from glmstore.extraction.writing import CommitWriter, Rows
 from glmstore.models import get_model
@@ -80,14 +80,14 @@ def test_all_layers_of_a_model_stream_through_a_small_buffer(monkeypatch: pytest
     monkeypatch.setattr(writing, "BUFFER_BYTES", budget)
     monkeypatch.setattr("glmstore.extraction.batching.CPU_NT", 512)
     live, largest = Live(), 0
-    made = embedding.Chunk
+    made = running.Chunk
 
     def watched(indices, values, lengths):
         nonlocal largest
         largest = max(largest, values.nbytes)
         return made(indices, live.watch(values), lengths)
 
-    monkeypatch.setattr(embedding, "Chunk", watched)
+    monkeypatch.setattr(running, "Chunk", watched)
     store = FeatureStore.open("memory://")
     spec = get_model("gpn-mini").spec
     views = [spec.view(layer=layer, pooling="tokens") for layer in spec.resolve_layers("all")]
