@@ -9,9 +9,11 @@ from pydantic import Field
 
 from flows.outcomes import settle
 from flows.settings import FlowConfig, thread_pool
+from glmstore.estimating import Plan, features_dry_run
 from glmstore.planning import FeatureUse, forget_features, plan_features
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
+from tasks.estimating import publish_plan
 from tasks.features import embed_chunk, optimize_store, register_benchmark
 
 log = logging.getLogger("glmstore.flows")
@@ -32,8 +34,10 @@ class BuildFeaturesConfig(FlowConfig):
 @flow(
     name="build-features", flow_run_name="build features of {config.n_views} views", task_runner=thread_pool()
 )
-def build_features(config: BuildFeaturesConfig) -> Tally:
+def build_features(config: BuildFeaturesConfig) -> Tally | Plan:
     """Register the benchmarks and embed what their views lack; the tally counts vectors."""
+    if config.dry_run:
+        return publish_plan(features_dry_run(config.store, config.uses, force=config.force))
     store = FeatureStore.open(config.store)
     for benchmark in dict.fromkeys(use.benchmark for use in config.uses):
         register_benchmark(config.store, benchmark)

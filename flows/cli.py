@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glmstore.cli import main_app, run_cli
+from glmstore.cli.console import emit_json
 from glmstore.cli.options import Json, Store, help_text, store_uri
 
 if TYPE_CHECKING:
+    from glmstore.benchmarks.base import Benchmark
     from glmstore.benchmarks.suites import Suite
 
 RUN_HELP = """Run a suite, a benchmark, or a table of your own: embed, train, judge beside controls, report.
@@ -20,6 +22,7 @@ RUN_HELP = """Run a suite, a benchmark, or a table of your own: embed, train, ju
 What the store holds already is not computed again.
 
   glmstore run demo
+  glmstore run demo --dry-run
   glmstore run full --model gpn-mini
   glmstore run sortseq_lac --seeds 5
   glmstore run my.csv --sequence seq --label activity
@@ -48,20 +51,41 @@ def run(
             help="Compute again; the views needed are first dropped whole, for every benchmark.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be computed and stored, and do none of it.")
+    ] = False,
     store: Store = None,
     json: Json = False,
 ) -> None:
     """Run; RUN_HELP is what users read."""
-    from glmstore.cli.suites import resolve_suite, show_outcome
+    from glmstore.cli.suites import find_suite, register_own, show_outcome
 
     uri = store_uri(store)
-    suite = resolve_suite(
+    suite, own = find_suite(
         target, uri, models=tuple(model or ()), sequence=sequence, label=label, split=split, seeds=seeds
     )
+    if dry_run:
+        _foresee(suite, own, uri, force=force, json=json)
+        return
+    if own is not None:
+        register_own(own, uri)
     failed = _start(suite, uri, force=force)
     show_outcome(uri, suite, json=json)
     if failed:
         raise failed
+
+
+def _foresee(suite: Suite, own: Benchmark | None, uri: str, *, force: bool, json: bool) -> None:
+    """Show what a run would do; needs no Prefect server."""
+    from glmstore.cli.plan import as_json, show_plan, timing_shown
+    from glmstore.estimating import suite_dry_run
+
+    with timing_shown() as announce:
+        found = suite_dry_run(uri, suite, force=force, own=[own] if own else [], announce=announce)
+    if json:
+        emit_json(as_json(found))
+    else:
+        show_plan(found)
 
 
 def _start(suite: Suite, uri: str, *, force: bool) -> Exception | None:

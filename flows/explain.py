@@ -9,11 +9,13 @@ from flows.outcomes import settle, unfinished
 from flows.settings import FlowConfig, thread_pool
 from glmstore.attribution.explain import ExplainSettings, plan_cells
 from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, ViewRequest
+from glmstore.estimating import Plan, explanations_dry_run
 from glmstore.planning import explained_job, plan_probes
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
 from glmstore.workspace import Workspace
 from tasks.attribution import explain_probe
+from tasks.estimating import publish_plan
 from tasks.probes import train_probe
 
 
@@ -27,8 +29,11 @@ class ExplainConfig(FlowConfig):
 
 
 @flow(name="explain", flow_run_name="explain {config.plan.benchmark}", task_runner=thread_pool())
-def explain(config: ExplainConfig) -> Tally:
+def explain(config: ExplainConfig) -> Tally | Plan:
     """Explain the probe unless the store and the figures are there; a probe that is gone is trained again."""
+    if config.dry_run:
+        asked = (config.plan, config.probes, config.models, config.seeds)
+        return publish_plan(explanations_dry_run(config.store, *asked, force=config.force))
     store, beside = FeatureStore.open(config.store), Workspace.of(config.store)
     settings = ExplainSettings(n_backgrounds=config.plan.n_backgrounds)
     job = explained_job(plan_probes(store, config.probes, config.models, config.seeds), config.plan.benchmark)

@@ -7,10 +7,12 @@ from pydantic import Field
 
 from flows.outcomes import compute_cells
 from flows.settings import FlowConfig, thread_pool
+from glmstore.estimating import Plan, adapters_dry_run
 from glmstore.finetuning import FineTuneSettings, forget_adapters, plan_cell
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
 from glmstore.workspace import Workspace
+from tasks.estimating import publish_plan
 from tasks.features import register_benchmark
 from tasks.finetuning import finetune_adapter
 
@@ -26,8 +28,11 @@ class FinetuneAdaptersConfig(FlowConfig):
 
 
 @flow(name="finetune-adapters", flow_run_name="lora on {config.benchmark}", task_runner=thread_pool())
-def finetune_adapters(config: FinetuneAdaptersConfig) -> Tally:
+def finetune_adapters(config: FinetuneAdaptersConfig) -> Tally | Plan:
     """Train, save and judge the adapters that the store has no results of."""
+    if config.dry_run:
+        asked = (config.benchmark, config.models, config.settings)
+        return publish_plan(adapters_dry_run(config.store, *asked, force=config.force))
     store = FeatureStore.open(config.store)
     register_benchmark(config.store, config.benchmark)
     cells = [plan_cell(store, config.benchmark, model, config.settings) for model in config.models]

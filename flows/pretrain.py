@@ -7,12 +7,14 @@ from pathlib import Path
 from prefect import flow
 from pydantic import Field
 
-from glmstore.config import Frozen
+from flows.settings import Foreseeable
+from glmstore.estimating import Plan, pretraining_dry_run
 from glmstore.pretraining import PretrainConfig
+from tasks.estimating import publish_plan
 from tasks.pretraining import export_model, pretrain_network
 
 
-class PretrainFlowConfig(Frozen):
+class PretrainFlowConfig(Foreseeable):
     """One pretraining run and where its weights go."""
 
     training: PretrainConfig = Field(description="Corpus, architecture, budget, optimisation.")
@@ -23,8 +25,10 @@ class PretrainFlowConfig(Frozen):
 
 
 @flow(name="pretrain", flow_run_name="pretrain {config.name}")
-def pretrain(config: PretrainFlowConfig) -> str:
+def pretrain(config: PretrainFlowConfig) -> str | Plan:
     """Train, resuming what an earlier run left; export if asked to; return the last checkpoint."""
+    if config.dry_run:
+        return publish_plan(pretraining_dry_run(config.training, config.name))
     checkpoint = pretrain_network(config.training)
     if config.export_to is not None:
         export_model(checkpoint, config.training.fasta, config.export_to, config.name)

@@ -18,10 +18,12 @@ from flows.score_variants import ScoreVariantsConfig, score_variants
 from flows.settings import FlowConfig, thread_pool
 from flows.train_probes import TrainProbesConfig, train_probes
 from glmstore.benchmarks.suites import Suite, SuiteName, get_suite
+from glmstore.estimating import Plan, suite_dry_run
 from glmstore.finetuning import FineTuneSettings
 from glmstore.planning import feature_uses
 from glmstore.report.summary import SuiteSummary
 from glmstore.stages import Tally
+from tasks.estimating import publish_plan
 from tasks.features import register_reachable
 from tasks.reporting import publish_report
 
@@ -44,10 +46,11 @@ class RunSuiteConfig(FlowConfig):
 
 
 @flow(name="run-suite", flow_run_name="{config.title} suite", task_runner=thread_pool())
-def run_suite(config: RunSuiteConfig) -> SuiteSummary:
+def run_suite(config: RunSuiteConfig) -> SuiteSummary | Plan:
     """Run every stage, however the others end, and report; then fail if anything failed."""
-    started, clock = datetime.now(UTC), time.monotonic()
-    asked = config.resolved()
+    started, clock, asked = datetime.now(UTC), time.monotonic(), config.resolved()
+    if config.dry_run:
+        return publish_plan(suite_dry_run(config.store, asked, force=config.force))
     left_out = register_reachable(config.store, asked.benchmarks)
     suite = asked.without(set(left_out))
     tally, failures = run_all(stages(suite, config))
@@ -79,13 +82,7 @@ def stages(suite: Suite, config: RunSuiteConfig) -> Iterator[tuple[str, Stage]]:
         yield "features", lambda: build_features(build, return_state=True)
         yield "probes", lambda: train_probes(probe, return_state=True)
     if plan := suite.finetune:
-        settings = FineTuneSettings(
-            epochs=plan.epochs,
-            max_train=plan.max_train,
-            learning_rate=plan.learning_rates[0],
-            other_learning_rates=plan.learning_rates[1:],
-            seeds=suite.seeds[:1],
-        )
+        settings = FineTuneSettings.for_suite(plan, suite.seeds)
         tune = FinetuneAdaptersConfig(
             **shared, benchmark=plan.benchmark, models=plan.models, settings=settings
         )

@@ -8,9 +8,11 @@ from pydantic import Field
 from flows.outcomes import compute_cells
 from flows.settings import FlowConfig, thread_pool
 from glmstore.benchmarks.suites import VariantPlan
+from glmstore.estimating import Plan, variants_dry_run
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
 from glmstore.variants.zero_shot import ZeroShotSettings, plan_cell
+from tasks.estimating import publish_plan
 from tasks.features import register_benchmark
 from tasks.variants import score_variant_cell
 
@@ -30,8 +32,11 @@ class ScoreVariantsConfig(FlowConfig):
 
 
 @flow(name="score-variants", flow_run_name="score {config.benchmarks}", task_runner=thread_pool())
-def score_variants(config: ScoreVariantsConfig) -> Tally:
+def score_variants(config: ScoreVariantsConfig) -> Tally | Plan:
     """Compute the scores and correlations that the store has no results of."""
+    if config.dry_run:
+        dry = variants_dry_run(config.store, config.plan, config.settings, force=config.force)
+        return publish_plan(dry)
     store, plan = FeatureStore.open(config.store), config.plan
     for benchmark in plan.benchmarks:
         register_benchmark(config.store, benchmark)

@@ -11,7 +11,15 @@ from pydantic import Field, field_validator
 from glmstore.config import Frozen, Settings
 
 
-class FlowConfig(Frozen):
+class Foreseeable(Frozen):
+    """What every flow can do instead of its work."""
+
+    dry_run: bool = Field(
+        False, description="Only show what would be computed and stored; compute and write nothing."
+    )
+
+
+class FlowConfig(Foreseeable):
     """The store a flow works on."""
 
     store: str = Field(

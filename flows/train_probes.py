@@ -10,11 +10,13 @@ from pydantic import Field
 from flows.outcomes import WorkFailedError, compute_cells, settle, unfinished
 from flows.settings import FlowConfig, thread_pool
 from glmstore.benchmarks.suites import ProbePlan, ViewRequest
+from glmstore.estimating import Plan, probes_dry_run
 from glmstore.planning import ProbeJob, plan_probes, trial_batches
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
 from glmstore.tuning import StudyRef, open_study
 from glmstore.workspace import Workspace
+from tasks.estimating import publish_plan
 from tasks.probes import train_probe, tune_probe
 
 
@@ -33,8 +35,11 @@ class TrainProbesConfig(FlowConfig):
 
 
 @flow(name="train-probes", flow_run_name="probes on {config.benchmarks}", task_runner=thread_pool())
-def train_probes(config: TrainProbesConfig) -> Tally:
+def train_probes(config: TrainProbesConfig) -> Tally | Plan:
     """Tune what is to be tuned, then train and judge the probes that the store has no results of."""
+    if config.dry_run:
+        asked = (config.probes, config.models, config.seeds)
+        return publish_plan(probes_dry_run(config.store, *asked, force=config.force))
     store = FeatureStore.open(config.store)
     jobs = {job.cell.key: job for job in plan_probes(store, config.probes, config.models, config.seeds)}
     cells = [job.cell for job in jobs.values()]

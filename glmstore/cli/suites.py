@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.progress import Progress, TaskID
 
-    from glmstore.benchmarks.base import BenchmarkSpec
+    from glmstore.benchmarks.base import Benchmark, BenchmarkSpec
     from glmstore.benchmarks.suites import Suite
     from glmstore.report.summary import SuiteSummary
     from glmstore.store import FeatureStore
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 
-def resolve_suite(
+def find_suite(
     target: str, uri: str, *, models: tuple[str, ...], sequence: str, label: str, split: str, seeds: int
-) -> Suite:
-    """Return the suite that `target` stands for; a table is read and registered in the store.
+) -> tuple[Suite, Benchmark | None]:
+    """Return the suite that `target` stands for, and the benchmark that a table makes; nothing is written.
 
     Parameters
     ----------
@@ -48,14 +48,12 @@ def resolve_suite(
     WeightsError
         If a model has no random twin.
     TableError, LabelError, SequenceError
-        If the table cannot be used; nothing is written.
+        If the table cannot be used.
     """
     from glmstore.benchmarks import BENCHMARKS
     from glmstore.benchmarks.suites import DEFAULT_MODELS, SUITES, get_suite
     from glmstore.benchmarks.table import benchmark_from_table
-    from glmstore.data.fetch import Fetcher
     from glmstore.models import get_model
-    from glmstore.store import FeatureStore
 
     tested = models or DEFAULT_MODELS
     for name in tested:
@@ -63,19 +61,25 @@ def resolve_suite(
         # Every model is read beside its random twin: one that has none is refused before anything is stored.
         get_model(f"rand_init:{name}:0")
     if target in SUITES:
-        return get_suite(target, tested)
+        return get_suite(target, tested), None
     if target in BENCHMARKS:
-        return _suite_of(BENCHMARKS[target].spec, tested, seeds)
+        return _suite_of(BENCHMARKS[target].spec, tested, seeds), None
     if target.endswith(TABLE_SUFFIXES) or Path(target).exists():
         benchmark = benchmark_from_table(Path(target), sequence=sequence, label=label, split=split)
-        data = benchmark.load(Fetcher())
-        FeatureStore.open(uri).register_benchmark(benchmark.spec, data)
-        return _suite_of(benchmark.spec, tested, seeds)
+        return _suite_of(benchmark.spec, tested, seeds), benchmark
     stored = _stored_specs(uri)
     if target in stored:
-        return _suite_of(stored[target], tested, seeds)
+        return _suite_of(stored[target], tested, seeds), None
     known = {*SUITES, *BENCHMARKS.names(), *stored}
     raise UnknownNameError("suite, benchmark or file", target, known)
+
+
+def register_own(benchmark: Benchmark, uri: str) -> None:
+    """Register the benchmark that a table makes in the store, which is made if there is none."""
+    from glmstore.data.fetch import Fetcher
+    from glmstore.store import FeatureStore
+
+    FeatureStore.open(uri).register_benchmark(benchmark.spec, benchmark.load(Fetcher()))
 
 
 def _stored_specs(uri: str) -> dict[str, BenchmarkSpec]:

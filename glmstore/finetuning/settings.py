@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
 
 from glmstore.config import Frozen
+
+if TYPE_CHECKING:
+    from glmstore.benchmarks.suites import FineTunePlan
 
 
 class FineTuneSettings(Frozen):
@@ -46,3 +49,14 @@ class FineTuneSettings(Frozen):
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="One adapter is trained a seed.")
     n_resamples: int = Field(1000, ge=100, description="Bootstrap resamples of the interval.")
+
+    @classmethod
+    def for_suite(cls, plan: FineTunePlan, seeds: tuple[int, ...]) -> Self:
+        """Return the settings that a suite's plan stands for; one adapter, of the suite's first seed."""
+        return cls(
+            epochs=plan.epochs,
+            max_train=plan.max_train,
+            learning_rate=plan.learning_rates[0],
+            other_learning_rates=plan.learning_rates[1:],
+            seeds=seeds[:1],
+        )
