@@ -124,10 +124,10 @@ def _received(connection: Connection, share: _Share, process: SpawnProcess) -> i
 
 def _serve(share: _Share, connection: Connection) -> None:
     """Do a share in this process and say how it goes."""
+    import torch
+
     from glmstore.extraction.materializing import materialize_many
     from glmstore.store import FeatureStore
-
-    import torch
 
     if share.device == "cpu":
         torch.set_num_threads(share.threads)
