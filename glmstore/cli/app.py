@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from glmstore.cli import benchmarks, data, doctor, embed, features, models, results, search
+from glmstore.cli import benchmarks, data, doctor, embed, features, models, plan, results, search
 from glmstore.cli.console import WarningLines, to_stderr
 from glmstore.cli.options import help_text
 from glmstore.config import Settings
@@ -34,6 +34,9 @@ Exit codes: 0 done; 1 something failed or is broken; 2 a mistake in the command 
 written.
 """
 
+_LANCE = "LanceError"
+"""In the message of every error that comes from below the store."""
+
 
 class ErrorLines(TyperGroup):
     """A command group whose own errors end as ``error: …`` on stderr, without a traceback."""
@@ -48,6 +51,16 @@ class ErrorLines(TyperGroup):
             for line in error_lines(error):
                 to_stderr(f"error: {line}", style="red")
             raise typer.Exit(getattr(error, "exit_code", 2)) from error
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else ""
+            if _LANCE not in reason or ctx.params.get("debug") or _debugging():
+                raise
+            to_stderr(
+                f"error: the store cannot be read or written ({reason}). `glmstore doctor` tells which of its "
+                f"tables are damaged.",
+                style="red",
+            )
+            raise typer.Exit(1) from error
 
 
 def error_lines(error: GlmstoreError | ValidationError) -> list[str]:
@@ -89,6 +102,7 @@ def main_app() -> typer.Typer:
     app.add_typer(data.app, name="data")
     app.add_typer(models.app, name="models")
     app.add_typer(benchmarks.app, name="benchmarks")
+    plan.add_to(app)
     embed.add_to(app)
     features.add_to(app)
     search.add_to(app)

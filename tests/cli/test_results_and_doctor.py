@@ -151,3 +151,14 @@ def test_doctor_names_a_store_whose_files_are_damaged(
     assert answer.exit_code == 1
     (found,) = (check["found"] for check in json.loads(answer.stdout) if check["what"] == "store")
     assert "damaged" in found
+
+
+def test_a_damaged_store_ends_a_reading_command_in_one_line(
+    glmstore: Invoke, results: FeatureStore, store: Path
+) -> None:
+    for file in (store / "results.lance" / "data").iterdir():
+        file.write_bytes(file.read_bytes()[:50])
+    done = glmstore("leaderboard", "--store", store)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: the store cannot be read or written (")
+    assert "`glmstore doctor`" in " ".join(done.stderr.split())
