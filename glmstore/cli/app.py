@@ -56,8 +56,8 @@ class ErrorLines(TyperGroup):
             if _LANCE not in reason or ctx.params.get("debug") or _debugging():
                 raise
             to_stderr(
-                f"error: the store cannot be read or written ({reason}). `glmstore doctor` tells which of its "
-                f"tables are damaged.",
+                f"error: the store cannot be read or written ({reason}). `glmstore doctor` tells which of "
+                f"its tables are damaged.",
                 style="red",
             )
             raise typer.Exit(1) from error
