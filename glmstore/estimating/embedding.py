@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from glmstore.estimating.calibration import SECONDS
 from glmstore.estimating.clock import Clock
 from glmstore.estimating.devices import available_memory, planned_device
 from glmstore.estimating.features import FeatureRequest, estimate_features
@@ -11,6 +12,8 @@ from glmstore.estimating.plan import Plan, Unplanned
 from glmstore.estimating.shelf import Shelf
 from glmstore.estimating.targets import read_target
 from glmstore.estimating.workload import Workload
+
+TIMED_SECONDS = SECONDS
 
 
 def plan_embedding(
@@ -54,7 +57,7 @@ def plan_embedding(
         If a benchmark's files are here and cannot be used.
     """
     place = planned_device(device)
-    shelf, clock = Shelf(uri), Clock(place, announce=announce)
+    shelf, clock = Shelf(uri), Clock(place, seconds=TIMED_SECONDS, announce=announce)
     absent: list[Unplanned] = []
     if isinstance(target, str):
         workload, absent = read_target(target, shelf)

@@ -143,7 +143,8 @@ def estimate_features(
         tokens=whole.total / workload.nt if whole else 1.0,
         stored=float(size.value or 0),
     )
-    per_million, notes = unknown("seconds", "not timed: nothing is missing"), ()
+    notes: tuple[str, ...] = ()
+    per_million = unknown("seconds", "not timed: nothing is missing")
     if missing.n or not only_what_is_left:
         per_million, notes = _per_million(entry, layers, pooling, request.strand, workload, clock)
     a_nt = workload.nt / workload.n if workload.n else 1.0
