@@ -26,6 +26,9 @@ class Pretraining(Frozen):
     """What a model has seen, for the overlap flag that goes with every result."""
 
     species: tuple[str, ...] = Field(description="Species, as Latin names; empty for an untrained model.")
+    complete: bool = Field(
+        True, description="Whether every species is listed; if not, the model may have seen any other too."
+    )
     assembly: str | None = Field(description="Assembly of the corpus, if it is one genome.")
     chromosomes: tuple[str, ...] | None = Field(
         description="Chromosomes seen; None where unknown or whole genomes."
@@ -156,12 +159,16 @@ class ModelSpec(Frozen):
         LayerError, PoolingError
             If the model cannot give that layer or pooling.
         WeightsError
-            If its weights are pinned to no revision yet, so that nothing says what the numbers would be.
+            If its weights are pinned to no revision yet, so that nothing says what the numbers would be; says
+            how to get them, or those of the model it is made from.
         """
         if self.revision is None:
+            from glmstore.models.checkpoints.source import how_to_get
+
+            owner = self.twin_of or self.name
             raise WeightsError(
-                f"the weights of {self.name} are not here, so no view of them can be named. "
-                f"Run `glmstore models pull {self.name}` first."
+                f"no view of {self.name} can be named before the weights of {owner} are here. They are "
+                f"{how_to_get(owner, self.hub_id)}."
             )
         chosen = pooling or self.default_pooling
         self.require_pooling(chosen)
@@ -273,6 +280,18 @@ class Untrained:
     build: Callable[[ModelSpec, int, str], GenomicLM]
 
 
+class MachineNeeds(Protocol):
+    """What a model asks of a machine beyond what the package brings, known before anything is downloaded."""
+
+    def describe(self) -> str:
+        """Return all of it, the size of the download included, in one sentence."""
+        ...
+
+    def lacking(self) -> list[str]:
+        """Return what this machine lacks of it, one phrase each; empty where it can run."""
+        ...
+
+
 @dataclass(frozen=True)
 class ModelEntry:
     """A model the registry knows: its description at once, its weights only when loaded.
@@ -287,12 +306,18 @@ class ModelEntry:
         How its random twin is built; None where there are no weights to randomise.
     source
         Where its weights are published; None where they come with the package or there are none.
+    needs
+        What it asks of a machine; None for a model that runs wherever the package does.
+    current
+        Returns the entry as what is pulled now makes it; None where nothing can change under it.
     """
 
     spec: ModelSpec
     load: Callable[[str], GenomicLM]
     untrained: Untrained | None = None
     source: HubSource | None = None
+    needs: MachineNeeds | None = None
+    current: Callable[[], ModelEntry] | None = None
 
     @property
     def name(self) -> str:

@@ -25,4 +25,5 @@ def get_model(name: str) -> ModelEntry:
         return DERIVED[prefix].build(argument)
     if name not in MODELS:
         raise UnknownNameError("model", name, [*MODELS.names(), *(d.usage for d in DERIVED)])
-    return MODELS[name]
+    entry = MODELS[name]
+    return entry.current() if entry.current is not None else entry

@@ -103,6 +103,7 @@ DNABERT2_MODELS = (
             revision=None,
             n_parameters=117_074_176,
             pretraining=Pretraining(
+                complete=False,
                 species=(
                     "Homo sapiens",
                     "Mammalia",

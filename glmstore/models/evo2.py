@@ -68,8 +68,12 @@ class Needs:
             f"It needs Linux, Python 3.11 or 3.12, an NVIDIA GPU of compute capability "
             f"{self.capability[0]}.{self.capability[1]} or more with CUDA 12.1 or later, {self.weight_gb} GB "
             f"of GPU memory for the weights alone (spread over all visible GPUs), flash-attn, {engine}"
-            f"and the package {PACKAGE} (`pip install {PACKAGE}`)."
+            f"the package {PACKAGE} (`pip install {PACKAGE}`), and about {self.weight_gb} GB of download and disk."
         )
+
+    def lacking(self) -> list[str]:
+        """Return what this machine lacks of them; see :func:`lacking`."""
+        return lacking(self)
 
 
 def lacking(needs: Needs) -> list[str]:
@@ -116,6 +120,7 @@ def _one_file(model: str, needs: Needs, folder: Path) -> Path:
 
 
 _OPENGENOME2 = Pretraining(
+    complete=False,
     # OpenGenome2 spans all domains of life; what benchmarks are drawn from is named, for the overlap flag.
     species=(
         *("Homo sapiens", "Mus musculus", "Danio rerio", "Drosophila melanogaster"),
@@ -151,7 +156,7 @@ def _entry(name: str, needs: Needs, *, n_parameters: int, dim: int, n_layers: in
         licence="Apache-2.0",
         citation="Brixi et al. 2025, bioRxiv 2025.02.18.638918",
     )
-    return ModelEntry(spec, partial(_load, spec, needs), source=source)
+    return ModelEntry(spec, partial(_load, spec, needs), source=source, needs=needs)
 
 
 EVO2_MODELS = (

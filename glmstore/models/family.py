@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from glmstore.models.tokenizers.base import Tokenizer
 
 Config = Mapping[str, Any]
+ROUNDING = 64
+"""Published embeddings are padded to multiples of this at most, so that many rows may have no id."""
 
 
 class Network(Protocol):
@@ -173,10 +175,12 @@ def published(family: Family, spec: ModelSpec, config: Config, source: HubSource
     source
         Its hub repository; None for weights that are published elsewhere and adopted from a folder.
     """
+    as_published = partial(published, family, spec, config, source)
     spec = _pinned(spec, record_of(spec.name), source)
     build = partial(_build_untrained, family, config, spec.name)
     untrained = Architecture(family.recipe(config), build, family, config, spec.name)
-    return ModelEntry(spec, partial(_load, family, spec, config, source), untrained, source)
+    load = partial(_load, family, spec, config, source)
+    return ModelEntry(spec, load, untrained, source, current=as_published)
 
 
 def record_of(model: str) -> Pulled | None:
@@ -206,7 +210,13 @@ def _pinned(spec: ModelSpec, record: Pulled | None, source: HubSource | None) ->
 def _load(
     family: Family, spec: ModelSpec, config: Config, source: HubSource | None, device: str
 ) -> GenomicLM:
-    return load_from(folder_of(spec.name), family, spec, config, source, device)
+    model = load_from(folder_of(spec.name), family, spec, config, source, device)
+    if spec.revision is not None and model.spec.revision != spec.revision:
+        raise WeightsError(
+            f"{spec.name} was at revision {spec.revision[:12]} when this was asked for, and other weights, "
+            f"of {str(model.spec.revision)[:12]}, were pulled meanwhile. Run it again for a view of those."
+        )
+    return model
 
 
 def load_from(
@@ -244,7 +254,7 @@ def load_from(
     files = [folder / name for name in record.weights]
     load_strict(network, files, owner=spec.name, rename=family.rename, ignored=family.ignored)
     model = LanguageModel(_pinned(spec, record, source), network, tokenizer, device)
-    _check_vocabulary(model)
+    check_vocabulary(model)
     return model
 
 
@@ -255,7 +265,7 @@ def _build_untrained(
 
     tokenizer = _tokenizer(family, config, base)
     model = LanguageModel(spec, family.untrained_network(config, seed), tokenizer, device)
-    _check_vocabulary(model)
+    check_vocabulary(model)
     return model
 
 
@@ -268,11 +278,27 @@ def _tokenizer(family: Family, config: Config, model: str) -> Tokenizer:
     return family.tokenizer(config, folder if read_record(folder) else None)
 
 
-def _check_vocabulary(model: LanguageModel) -> None:
+def vocabulary_fits(model: LanguageModel) -> bool:
+    """Tell whether the embedding has a row for every id of the tokenizer, and not many more.
+
+    Published embeddings are rounded up, to a multiple of 64 at most; a table with more rows to spare was made
+    for another vocabulary.
+    """
     rows, ids = model.n_embeddings, len(model.tokenizer.strings)
-    # Published embeddings are often rounded up; more ids than rows is never right.
-    if rows is not None and ids > rows:
+    return rows is None or 0 <= rows - ids < ROUNDING
+
+
+def check_vocabulary(model: LanguageModel) -> None:
+    """Refuse a model whose tokenizer was made for other weights.
+
+    Raises
+    ------
+    WeightsError
+        If the embedding lacks rows for ids, or has many that no id stands for.
+    """
+    if not vocabulary_fits(model):
         raise WeightsError(
-            f"the tokenizer of {model.spec.name} has {ids} ids and its embedding {rows} rows: they do not "
-            f"belong together. Run `glmstore models pull {model.spec.name}` again."
+            f"the tokenizer of {model.spec.name} has {len(model.tokenizer.strings)} ids and its embedding "
+            f"{model.n_embeddings} rows: they do not belong together. Run `glmstore models pull "
+            f"{model.spec.name}` again, or adopt both from one folder."
         )

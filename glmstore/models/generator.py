@@ -97,6 +97,7 @@ def _published(
         n_parameters=n_parameters,
         # All of RefSeq's eukaryotes; what benchmarks are drawn from is named, for the overlap flag.
         pretraining=Pretraining(
+            complete=False,
             species=(
                 *("Homo sapiens", "Mus musculus", "Danio rerio", "Drosophila melanogaster"),
                 *("Caenorhabditis elegans", "Saccharomyces cerevisiae", "Arabidopsis thaliana"),

@@ -139,7 +139,9 @@ GPN_MODELS = (
             hub_id="songlab/gpn-brassicales",
             revision=None,
             n_parameters=_PUBLISHED.n_parameters,
-            pretraining=Pretraining(species=("Brassicales",), assembly=None, chromosomes=None),
+            pretraining=Pretraining(
+                species=("Arabidopsis thaliana",), complete=False, assembly=None, chromosomes=None
+            ),
         ),
         _PUBLISHED.model_dump(),
         HubSource(repo="songlab/gpn-brassicales", weights=("pytorch_model.bin",)),

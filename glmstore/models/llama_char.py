@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from glmstore.errors import UnknownNameError, WeightsError
 from glmstore.models.base import DerivedModel, GenomicLM, ModelEntry, ModelSpec, Pretraining
 from glmstore.models.checkpoints.source import folder_of
-from glmstore.models.family import Config, Family, published
+from glmstore.models.family import Config, Family, check_vocabulary, published
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,9 +32,11 @@ SHAPE_KEYS = (
     *("tie_word_embeddings", "pad_token_id"),
 )
 """Keys of ``config.json`` that the network is built from."""
+REQUIRED = (*SHAPE_KEYS[:5], "max_position_embeddings")
 
 UNKNOWN = ("<unk>", "[UNK]", "<oov>")
 _UNDESCRIBED = Pretraining(
+    complete=False,
     species=("Homo sapiens", "Mus musculus", "Drosophila melanogaster", "Escherichia coli"),
     assembly=None,
     chromosomes=None,
@@ -126,16 +128,22 @@ def read_vocabulary(folder: Path) -> list[str]:
 def _vocabulary_file(folder: Path) -> Mapping[str, int]:
     try:
         if (folder / "vocab.json").is_file():
-            found: dict[str, int] = json.loads((folder / "vocab.json").read_text())
-            return found
+            return _numbered(json.loads((folder / "vocab.json").read_text()))
         if (folder / "tokenizer.json").is_file():
             content = json.loads((folder / "tokenizer.json").read_text())
             added = {token["content"]: token["id"] for token in content.get("added_tokens", ())}
-            return {**content["model"]["vocab"], **added}
+            return _numbered({**content["model"]["vocab"], **added})
         lines = (folder / "vocab.txt").read_text().splitlines()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{folder} holds no vocabulary that can be read ({error!r}).") from error
     return {token: number for number, token in enumerate(lines)}
+
+
+def _numbered(found: Mapping[str, int]) -> Mapping[str, int]:
+    wrong = [token for token, number in found.items() if not isinstance(number, int) or number < 0]
+    if wrong:
+        raise ValueError(f"the id of {wrong[0]!r} is {found[wrong[0]]!r}")
+    return found
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -149,19 +157,29 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text())
         kind = config["model_type"]
+        shape = {key: config[key] for key in SHAPE_KEYS if key in config}
         options = folder / "tokenizer_config.json"
         begins = options.is_file() and bool(json.loads(options.read_text()).get("add_bos_token", False))
-    except (OSError, ValueError, KeyError) as error:
+        prefix = [int(config["bos_token_id"])] if begins else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{folder} holds no configuration that can be read ({error!r}).") from error
     if kind != "llama":
         raise WeightsError(f"{folder} holds a model of type {kind!r}; {PREFIX} reads those of type 'llama'.")
+    lacking = [key for key in REQUIRED if not isinstance(shape.get(key), int)]
+    if lacking:
+        raise WeightsError(f"{folder}/config.json does not say its {lacking[0]}, a whole number.")
+    if shape["hidden_size"] % shape["num_attention_heads"]:
+        raise WeightsError(
+            f"{folder}/config.json: {shape['num_attention_heads']} heads do not divide a width of "
+            f"{shape['hidden_size']}."
+        )
     vocabulary = read_vocabulary(folder)
     unknown = next((vocabulary.index(token) for token in UNKNOWN if token in vocabulary), None)
     return {
-        **{key: config[key] for key in SHAPE_KEYS if key in config},
+        **shape,
         "vocabulary": vocabulary,
         "unknown_id": 0 if unknown is None else unknown,
-        "prefix": [config["bos_token_id"]] if begins else [],
+        "prefix": prefix,
     }
 
 
@@ -226,11 +244,7 @@ def _load(spec: ModelSpec, config: Config, files: Sequence[Path], device: str) -
     network = build_unfilled(partial(_network, config))
     load_strict(network, files, owner=spec.name, ignored=FAMILY.ignored)
     model = LanguageModel(spec, network, _tokenizer(config, None), device)
-    if model.n_embeddings is not None and model.n_embeddings < len(config["vocabulary"]):
-        raise WeightsError(
-            f"the vocabulary of {spec.name} has {len(config['vocabulary'])} ids and its embedding "
-            f"{model.n_embeddings} rows: they do not belong together."
-        )
+    check_vocabulary(model)
     return model
 
 

@@ -6,6 +6,7 @@ Here each tensor keeps its distribution, and only the arrangement, which trainin
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from glmstore.models.catalogue import get_model
 from glmstore.models.seeded import split_seed
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from glmstore.models.base import ModelSpec
 
 PREFIX = "shuf_weights"
@@ -56,12 +59,18 @@ def _load(base: ModelEntry, spec: ModelSpec, seed: int, device: str) -> GenomicL
     model: Any = base.load(device)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for _, weights in sorted(model.network.named_parameters()):
+        for _, weights in sorted(_learnt(model.network)):
             order = torch.randperm(weights.numel(), generator=generator).to(weights.device)
             weights.copy_(weights.flatten()[order].view_as(weights))
     model.spec = spec
     shuffled: GenomicLM = model
     return shuffled
+
+
+def _learnt(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield what training has set: the parameters, and the running statistics of batch normalisation."""
+    yield from network.named_parameters()
+    yield from ((n, b) for n, b in network.named_buffers() if n.endswith(("running_mean", "running_var")))
 
 
 SHUFFLED_WEIGHTS = DerivedModel(PREFIX, USAGE, build)

@@ -122,11 +122,16 @@ def load_corpus(path: Path, holdout: HoldOut) -> Corpus:
             (heldout if held else train).append(part)
             if held:
                 regions[_region(part, holdout)] = None
+    unknown = set(holdout.names) - {piece.name for piece in heldout}
+    if unknown:
+        raise TableError(
+            f"{path}: no record is called {', '.join(sorted(unknown))}, to be held out. Its first names: "
+            f"{', '.join(dict.fromkeys(piece.name for piece in train[:5]))}."
+        )
     if not train or not heldout:
         raise TableError(
             f"{path}: {len(heldout)} pieces are held out and {len(train)} left to train on; both are needed. "
-            "Choose a smaller holdout.region_nt, another holdout.offset, names that are in the FASTA, or a "
-            "longer FASTA."
+            "Choose a smaller holdout.region_nt, another holdout.offset, or a longer FASTA."
         )
     facts = CorpusFacts(
         file=path.name,

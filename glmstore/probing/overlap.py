@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 def pretraining_overlap(model: ModelSpec, benchmark: BenchmarkSpec) -> Overlap:
     """Return whether a model may have seen the test sequences of a benchmark in pretraining.
 
-    'not applicable' without pretraining; 'none' where species or chromosomes are disjoint; 'yes' where a
-    chromosome of the test items was in the corpus, whatever the assembly (chromosome 22 of GRCh37 and of
-    GRCh38 are nearly one sequence); 'possible' where the species is the same, or not given, and chromosomes
-    are not known.
+    'not applicable' without pretraining; 'none' where species or chromosomes are disjoint, which a corpus
+    whose species are listed only in part never shows; 'yes' where a chromosome of the test items was in the
+    corpus, whatever the assembly (chromosome 22 of GRCh37 and of GRCh38 are nearly one sequence); 'possible'
+    where the species is the same, or not given or not listed, and chromosomes are not known.
     """
     corpus = model.pretraining
     if corpus is None or not corpus.species:
         return "not applicable"
     if benchmark.organism not in corpus.species:
-        return "possible" if benchmark.organism in {"", "not given"} else "none"
+        known = corpus.complete and benchmark.organism not in {"", "not given"}
+        return "none" if known else "possible"
     if corpus.chromosomes is None or benchmark.chromosomes is None:
         return "possible"
     seen, tested = (

@@ -119,6 +119,32 @@ def test_what_is_no_character_level_llama_is_refused(
         get_model(f"llama-char:{folder_at(tmp_path / 'bad', **spoil)}")
 
 
+def test_of_both_cases_the_upper_one_is_read(tmp_path: Path) -> None:
+    tokens = ["[PAD]", "a", "c", "A", "C", "G", "T"]
+    model = get_model(f"llama-char:{folder_at(tmp_path / 'both', tokens=tokens)}").load("cpu")
+    assert model.encode(["ACGT"]).ids[0].tolist() == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", [1], "no configuration"),
+        ("config.json", {"model_type": "llama"}, "does not say its vocab_size"),
+        ("config.json", {"model_type": "llama", **SHAPE, "num_attention_heads": 3}, "3 heads do not divide"),
+        ("vocab.json", ["A", "C"], "no vocabulary"),
+        ("vocab.json", {"A": "1", "C": 2}, "the id of 'A' is '1'"),
+        ("vocab.json", {"A": 1, "C": -2}, "the id of 'C' is -2"),
+    ],
+)
+def test_a_file_of_another_form_is_refused_by_name(
+    file: str, content: object, message: str, tmp_path: Path
+) -> None:
+    folder = folder_at(tmp_path / "odd")
+    (folder / file).write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match=message):
+        get_model(f"llama-char:{folder}")
+
+
 @pytest.mark.parametrize(
     ("missing", "message"),
     [

@@ -200,6 +200,17 @@ def test_an_upgrade_that_breaks_off_leaves_the_old_checkpoint_whole(site: Site):
     assert fake.entry().load("cpu").spec.revision == site.first
 
 
+def test_weights_pulled_after_a_model_was_named_are_not_loaded_under_its_old_revision(site: Site):
+    site.pull()
+    named = fake.entry()
+    site.hub.push(fake.commit(seed=1))
+    site.pull(upgrade=True)
+    with pytest.raises(WeightsError, match="were pulled meanwhile"):
+        named.load("cpu")
+    assert named.current is not None
+    assert named.current().load("cpu").spec.revision != named.spec.revision
+
+
 def test_an_upgrade_removes_what_it_replaces(site: Site, tmp_path: Path):
     files = fake.commit()
     pickled = _bin(files.pop("model.safetensors"), tmp_path / "x.bin")

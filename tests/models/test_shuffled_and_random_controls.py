@@ -6,7 +6,7 @@ import torch
 
 from glmstore.errors import UnknownNameError, WeightsError
 from glmstore.extraction import embed
-from glmstore.models import MODELS, get_model
+from glmstore.models import FAMILIES, MODELS, ModelEntry, Untrained, get_model, shuffled_weights
 
 SEQUENCES = ["ACGTACGTTGCA", "GATTACAGATTACA", "TTTTTTTTTTTT", "ACGTACGTTGCA"]
 
@@ -26,6 +26,24 @@ def test_shuffled_weights_keep_every_tensor_s_values_and_lose_their_places():
         assert torch.equal(weights.flatten().sort().values, shuffled[name].flatten().sort().values)
     moved = [not torch.equal(w, shuffled[n]) for n, w in trained.items()]
     assert all(moved)
+
+
+def test_running_statistics_are_learnt_and_shuffled_too(monkeypatch: pytest.MonkeyPatch):
+    family = FAMILIES["residualbind"]
+    tiny = family.tiny_model()
+    for name, buffer in tiny.network.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            buffer.copy_(torch.arange(buffer.numel()) + 1.0)
+    before = {n: b.clone() for n, b in tiny.network.state_dict().items()}
+    recipe = Untrained("0" * 16, lambda *_: tiny)
+    entry = ModelEntry(tiny.spec.model_copy(update={"name": "gpn-mini"}), lambda _: tiny, recipe)
+    monkeypatch.setattr(shuffled_weights, "get_model", lambda _: entry)
+    after = shuffled_weights.build("gpn-mini:0").load("cpu").network.state_dict()
+    statistics = [n for n in before if n.endswith(("running_mean", "running_var"))]
+    assert statistics
+    for name in statistics:
+        assert not torch.equal(before[name], after[name])
+        assert torch.equal(before[name].sort().values, after[name].sort().values)
 
 
 def test_a_shuffle_is_named_by_its_seed_and_by_the_weights_it_came_from():
@@ -68,7 +86,9 @@ def test_distances_survive_the_projection_in_expectation():
     np.testing.assert_allclose(b / a, 1, atol=0.2)
 
 
-@pytest.mark.parametrize("name", ["rand_vec:0:0", "rand_vec:x:0", "rand_proj:99999:0", "rand_vec:64"])
+@pytest.mark.parametrize(
+    "name", ["rand_vec:0:0", "rand_vec:x:0", "rand_proj:99999:0", "rand_vec:64", f"rand_vec:64:{2**63}"]
+)
 def test_a_bad_width_or_seed_is_told_how_to_write_it(name: str):
     with pytest.raises(UnknownNameError, match=r"rand_(vec|proj):\d+:0"):
         get_model(name)

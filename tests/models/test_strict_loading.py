@@ -30,7 +30,7 @@ from glmstore.models.checkpoints.source import (
     state_of,
     write_record,
 )
-from glmstore.models.family import Family, published
+from glmstore.models.family import Family, published, vocabulary_fits
 from glmstore.models.gpn import FAMILY
 from glmstore.models.tokenizers.character import CharacterTokenizer
 
@@ -308,3 +308,18 @@ def test_weights_that_are_not_here_say_where_to_get_them(monkeypatch: pytest.Mon
     monkeypatch.setenv("GLMSTORE_MODELS", str(tmp_path))
     said = refused(partial(_entry().load, "cpu"), str(tmp_path / NAME), f"glmstore models pull {NAME}")
     assert "GLMSTORE_MODELS" in said
+
+
+def test_quantised_weights_are_refused(tmp_path: Path):
+    parts = state()
+    name = next(n for n, t in parts.items() if t.is_floating_point())
+    parts[name] = parts[name].to(torch.int8)
+    refused(lambda: load(tmp_path, parts), name, "int8", "quantised")
+
+
+def test_a_vocabulary_far_smaller_than_the_embedding_does_not_belong_to_it():
+    tiny = FAMILY.tiny_model()
+    tiny.network.wide = torch.nn.Embedding(4096, 2)
+    assert not vocabulary_fits(tiny)
+    tiny.network.wide = torch.nn.Embedding(7 + 63, 2)
+    assert vocabulary_fits(tiny)

@@ -279,6 +279,7 @@ HUMAN_22 = Pretraining(species=("Homo sapiens",), assembly="GRCh37", chromosomes
         (HUMAN_22.model_copy(update={"chromosomes": None}), {"chromosomes": ("chr1",)}, "possible"),
         (HUMAN_22, {"organism": "Escherichia coli", "chromosomes": ("chr22",)}, "none"),
         (HUMAN_22, {"organism": "not given"}, "possible"),
+        (HUMAN_22.model_copy(update={"complete": False}), {"organism": "Danio rerio"}, "possible"),
     ],
 )
 def test_the_pretraining_overlap_is_stated(

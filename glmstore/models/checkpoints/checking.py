@@ -26,6 +26,7 @@ from glmstore.models.checkpoints.source import (
     verify,
     write_record,
 )
+from glmstore.models.family import vocabulary_fits
 
 if TYPE_CHECKING:
     from glmstore.models.family import Family
@@ -157,7 +158,7 @@ def _questions(owner: str, model: GenomicLM, *, trained: bool, human: bool) -> I
     rows, ids = model.n_embeddings, len(model.tokenizer.strings)
     problem = measuring.misread_letters(model)
     words = f"{ids} ids, " + (f"{rows} rows" if rows is not None else "letters one-hot")
-    fits = problem is None and (rows is None or ids <= rows)
+    fits = problem is None and vocabulary_fits(model)
     yield Check(owner, "tokenizer", "ok" if fits else "failed", problem or words)
     if not trained:
         return

@@ -128,6 +128,11 @@ def load_strict(
                 if shapes.get(name) != found[name]:
                     continue
                 place = places[name]
+                if place.is_floating_point() and not tensor.is_floating_point():
+                    raise WeightsError(
+                        f"the checkpoint does not fit {owner}: {name} holds {str(tensor.dtype)[6:]}, as "
+                        f"quantised weights do; take the float weights."
+                    )
                 twin = filled.setdefault(id(place), name)
                 if twin != name and not place.is_meta and not torch.equal(place, tensor.to(place.dtype)):
                     raise WeightsError(

@@ -41,10 +41,10 @@ class CharacterTokenizer:
         self.sha256 = hashlib.sha256("\n".join(vocabulary).encode()).hexdigest()
         self.mask_id, self._pad_id = mask_id, pad_id
         self._prefix, self._suffix = tuple(prefix), tuple(suffix)
-        n_id = self.strings.index("N") if "N" in self.strings else unknown_id
+        n_id = _id_of("N", vocabulary) if "N" in self.strings else unknown_id
         if n_id is None:
             raise ValueError("a vocabulary without N needs an id for unknown letters")
-        self._table = letter_table([*(self.strings.index(base) for base in "ACGT"), n_id])
+        self._table = letter_table([*(_id_of(base, vocabulary) for base in "ACGT"), n_id])
 
     def encode(self, sequences: Sequence[str]) -> Batch:
         """Return a batch, padded on the right; specials have the empty span (0, 0)."""
@@ -52,6 +52,11 @@ class CharacterTokenizer:
         if not self._prefix and not self._suffix:
             return batch
         return _surround(batch, self._prefix, self._suffix, self._pad_id)
+
+
+def _id_of(letter: str, vocabulary: Sequence[str]) -> int:
+    """Return the id of a letter; of both cases the upper one, since sequences are normalised to it."""
+    return vocabulary.index(letter if letter in vocabulary else letter.lower())
 
 
 def _surround(batch: Batch, prefix: tuple[int, ...], suffix: tuple[int, ...], pad_id: int) -> Batch:
