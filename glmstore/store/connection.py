@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Lock
@@ -13,6 +13,7 @@ from typing import Any
 
 import lancedb
 import pyarrow as pa
+from filelock import FileLock
 
 from glmstore.errors import (
     ReadOnlySnapshotError,
@@ -32,6 +33,8 @@ _NOT_WRITABLE = {1: "not permitted", 13: "permission denied", 27: "the file-size
     122: "the disk quota is used up",
 }
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_CREATING_SECONDS = 60
+_IN_THIS_PROCESS = Lock()
 _INDEXED_ROWS = 40_000_000
 """Rows whose key indexes are kept in memory, over all tables of a connection; 40 bytes each."""
 
@@ -216,7 +219,9 @@ class Connection:
         self, name: str, schema: pa.Schema, data: pa.Table | None, storage: Mapping[str, str] | None
     ) -> Any:
         options = dict(storage) if storage else None
-        with writing(self.uri):
+        with writing(self.uri), self._creating():
+            if there := self.handle(name):
+                return there
             try:
                 made = self._database.create_table(
                     check_table_name(name), data, schema=schema, storage_options=options
@@ -227,6 +232,18 @@ class Connection:
                 made = self._database.open_table(name)
         self._handles[name] = made
         return made
+
+    def _creating(self) -> AbstractContextManager[object]:
+        """Let one writer at a time create tables of a store on disk, whatever process or thread it is in.
+
+        LanceDB looks whether a table exists and then overwrites: of two that create one at once, the later
+        replaces what the earlier has meanwhile written. The lock goes with the process that holds it.
+        """
+        folder = local_path(self.uri)
+        if folder is None:
+            return _IN_THIS_PROCESS
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / ".creating.lock", timeout=_CREATING_SECONDS)
 
     def drop(self, name: str) -> None:
         """Remove a table and its files, if it is there."""

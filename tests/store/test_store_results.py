@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
 import polars as pl
 import pytest
 
@@ -154,3 +158,19 @@ def test_predictions_that_fit_no_row_are_refused_and_nothing_is_written(
     with pytest.raises(TableError, match="without result rows"):
         store.write_results([], predictions("c1"))
     assert store.results().height == 0
+
+
+def test_writers_that_create_the_table_at_once_lose_nothing(tmp_path: Path, result_row) -> None:
+    """Four connections, each sure at first that it has to make the table, many times over."""
+    for trial in range(25):
+        uri = tmp_path / str(trial)
+        stores = [FeatureStore.open(uri) for _ in range(4)]
+        together = Barrier(4)
+
+        def write(number: int, stores=stores, together=together) -> None:
+            together.wait(timeout=30)
+            stores[number].write_results([result_row(f"c{number}")])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(write, range(4)))
+        assert FeatureStore.open(uri).results().height == 4
