@@ -26,6 +26,7 @@ What the store holds already is not computed again.
   glmstore run full --model gpn-mini
   glmstore run sortseq_lac --seeds 5
   glmstore run my.csv --sequence seq --label activity
+  glmstore run my.csv -m gpn-mini -m shuf_weights:gpn-mini:0 -m rand_proj:96:0
 """
 
 
@@ -39,7 +40,8 @@ def run(
         str, typer.Option(help="For a table: a column of train/valid/test, 'hash' (80/10/10) or 'homology'.")
     ] = "hash",
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model under test; may be repeated.")
+        list[str] | None,
+        typer.Option("--model", "-m", help="Model under test, or a further control; may be repeated."),
     ] = None,
     seeds: Annotated[
         int, typer.Option(min=1, help="Probe seeds and random twins, for a benchmark or table.")
@@ -58,7 +60,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Run; RUN_HELP is what users read."""
-    from glmstore.cli.suites import find_suite, register_own, show_outcome
+    from glmstore.cli.suites import find_suite, register_own, require_runnable, show_outcome
 
     uri = store_uri(store)
     suite, own = find_suite(
@@ -67,6 +69,7 @@ def run(
     if dry_run:
         _foresee(suite, own, uri, force=force, json=json)
         return
+    require_runnable(suite)
     if own is not None:
         register_own(own, uri)
     failed = _start(suite, uri, force=force)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field
 from glmstore.config import Frozen
 from glmstore.errors import UnknownNameError
 from glmstore.heads.base import TrainedKind
+from glmstore.models.catalogue import get_model
 from glmstore.views import DType, Pooling
 
 MANY_SEEDS = 5
@@ -114,8 +116,7 @@ class Suite(Frozen):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the suite's numbers has to know, one sentence each."""
-        n_twins = sum(m.model.startswith("rand_init:") for m in self.models)
-        notes = [f"{len(self.seeds)} probe seeds and {n_twins} random twins."]
+        notes = [f"Probe seeds: {len(self.seeds)}. {_twins_in_words([m.model for m in self.models])}"]
         if len(self.seeds) < MANY_SEEDS:
             notes.append(f"Fewer than {MANY_SEEDS} seeds: intervals are rough; full runs {MANY_SEEDS}.")
         for plan in self.probes:
@@ -145,13 +146,46 @@ def twins(model: str, n: int) -> tuple[str, ...]:
 
 
 def with_twins(models: tuple[str, ...], n: int) -> tuple[str, ...]:
-    """Return every model, each followed by its `n` random twins."""
-    return tuple(name for model in models for name in (model, *twins(model, n)))
+    """Return every name once, each model followed by its `n` random twins.
+
+    Controls have no twins, nor have models whose weights cannot be drawn anew: adapters, Evo 2. The
+    leaderboard says of the latter that the twin is missing.
+
+    Raises
+    ------
+    UnknownNameError
+        If a model is not known.
+    """
+    names: list[str] = []
+    for model in models:
+        entry = get_model(model)
+        tested = entry.spec.control == "none" and entry.untrained is not None
+        names += (model, *(twins(model, n) if tested else ()))
+    return tuple(dict.fromkeys(names))
+
+
+def _twins_in_words(names: list[str]) -> str:
+    """Return how many random twins each model under test has."""
+    count = Counter(twin_of for name in names if (twin_of := _drawn_from(name)))
+    tested = [name for name in names if get_model(name).spec.control == "none"]
+    numbers = {count[name] for name in tested}
+    if len(numbers) == 1:
+        return f"Random twins of each model: {numbers.pop()}."
+    return f"Random twins: {', '.join(f'{count[name]} of {name}' for name in tested) or 'none'}."
+
+
+def _drawn_from(name: str) -> str | None:
+    spec = get_model(name).spec
+    return spec.twin_of if spec.control == "random_twin" else None
 
 
 def panel(models: tuple[str, ...], n_twins: int, *, one_hot: bool = True) -> tuple[ViewRequest, ...]:
-    """Return the models with their control panel: random twins, k-mer frequencies, one-hot."""
-    requests = [ViewRequest(model=name) for name in (*with_twins(models, n_twins), "kmer4")]
+    """Return the models with their control panel: random twins, k-mer frequencies, one-hot.
+
+    A control that was asked for by name is there once, as the panel reads it.
+    """
+    names = dict.fromkeys((*with_twins(models, n_twins), "kmer4"))
+    requests = [ViewRequest(model=name) for name in names if name != "onehot"]
     if one_hot:
         requests.append(ViewRequest(model="onehot", pooling="tokens", dtype="uint8"))
     return tuple(requests)
@@ -160,6 +194,9 @@ def panel(models: tuple[str, ...], n_twins: int, *, one_hot: bool = True) -> tup
 def _published(name: str, summary: str, models: tuple[str, ...], n_seeds: int, gue: bool) -> Suite:
     small_cnn: dict[str, float | int | str] = {"width": 0.5, "learning_rate": 1e-3}
     with_one_twin = with_twins(models, 1)
+    by_token = [name for name in with_one_twin if "tokens" in get_model(name).spec.poolings]
+    tunable = tuple(name for name in with_one_twin if get_model(name).spec.lora_targets is not None)
+    lora = FineTunePlan(benchmark="sortseq_lac", models=tunable, epochs=2, max_train=6000)
     sortseq = ProbePlan(
         benchmark="sortseq_lac",
         heads=("ridge",),
@@ -172,7 +209,7 @@ def _published(name: str, summary: str, models: tuple[str, ...], n_seeds: int, g
     lentimpra = sortseq.model_copy(
         update={
             "benchmark": "lentimpra_hepg2_inoue2017",
-            "token_models": (*with_one_twin, "onehot"),
+            "token_models": tuple(dict.fromkeys((*by_token, "onehot"))),
             "max_epochs": 15,
             "tune": TunePlan(trials=16, max_epochs=40),
         }
@@ -182,7 +219,7 @@ def _published(name: str, summary: str, models: tuple[str, ...], n_seeds: int, g
         summary=summary,
         models=panel(models, n_seeds),
         probes=(sortseq, lentimpra, *(ProbePlan(benchmark=b, heads=("logistic",)) for b in GUE_TF if gue)),
-        finetune=FineTunePlan(benchmark="sortseq_lac", models=with_one_twin, epochs=2, max_train=6000),
+        finetune=lora if tunable else None,
         variants=VariantPlan(benchmarks=CAGI5, models=with_twins(models, n_seeds)),
         explain=ExplainPlan(benchmark="sortseq_lac"),
         seeds=tuple(range(n_seeds)),

@@ -73,8 +73,13 @@ def embed(
     """Embed a file or a benchmark; HELP is what users read."""
     from glmstore.extraction import materialize_many
     from glmstore.models.catalogue import get_model
+    from glmstore.models.checkpoints.readiness import require_ready
 
-    spec = get_model(model).spec
+    entry = get_model(model)
+    spec = entry.spec
+    if spec.revision is None or spec.control == "random_twin":
+        # What can be named may be in the store already, whether or not it could be computed here.
+        require_ready(entry)
     views = [
         spec.view(layer=number, pooling=pooling, strand=strand, dtype=dtype)
         for number in spec.resolve_layers(layer)

@@ -82,17 +82,24 @@ def show_model(
 ) -> None:
     """Show everything known of one model: weights, layers, poolings, pretraining, licence, citation."""
     from glmstore.models.catalogue import get_model
+    from glmstore.models.checkpoints.readiness import lineage
     from glmstore.models.checkpoints.source import how_to_get
 
     entry = get_model(name)
     spec = entry.spec.model_dump(mode="json") | {"weights": _weights(entry)}
+    origin = lineage(entry)[-1]
+    spec["needs"] = origin.needs.describe() if origin.needs else None
+    spec["lacking_here"] = origin.needs.lacking() if origin.needs else []
     if json:
         emit_json(spec)
         return
     if spec["revision"] is None:
-        spec["revision"] = how_to_get(entry.name, entry.source)
-    first = ("name", "family", "summary", "hub_id", "weights", "revision")
+        whose = f"the weights of {origin.name} are " if origin is not entry else ""
+        spec["revision"] = whose + how_to_get(origin.name, origin.source)
+    first = ("name", "family", "summary", "hub_id", "weights", "revision", "needs", "lacking_here")
     ordered = {key: spec[key] for key in (*first, *spec)}
+    if origin.needs is None:
+        del ordered["needs"], ordered["lacking_here"]
     rows = [(key.replace("_", " "), _text(value)) for key, value in ordered.items()]
     print_table((name, ""), rows)
 
@@ -122,9 +129,12 @@ def pull_model(
     import re
 
     from glmstore.config import Settings
+    from glmstore.errors import WeightsError
     from glmstore.models.catalogue import get_model
     from glmstore.models.checkpoints.adopting import adopt
     from glmstore.models.checkpoints.pulling import pull
+    from glmstore.models.checkpoints.readiness import machine_text
+    from glmstore.models.checkpoints.source import shipped_folder
 
     if revision is not None and not re.fullmatch("[0-9a-f]{40}", revision):
         raise typer.BadParameter("write all 40 hex digits of a commit.", param_hint="--revision")
@@ -135,6 +145,13 @@ def pull_model(
     if link and origin is None:
         raise typer.BadParameter("only a folder can be linked to; name it with --from.", param_hint="--link")
     entry = get_model(name)
+    if (shipped := shipped_folder(entry.name)) is not None:
+        if origin is not None or revision is not None or into is not None:
+            raise WeightsError(f"{name} comes with the package: there is nothing to pull or to adopt.")
+        _say_shipped(entry, shipped, json=json)
+        return
+    if entry.needs is not None:
+        to_stderr(f"note: {machine_text(name, entry.needs)}", style="yellow")
     if origin is not None:
         outcome = adopt(entry, origin, into=into, link=link, upgrade=upgrade)
     else:
@@ -155,6 +172,15 @@ def pull_model(
     said = "already here, nothing to do:" if outcome.verdict == "present" else outcome.verdict
     to_stdout(f"{name}  {said} {len(record.files)} files, {size:,} bytes, revision {record.revision}")
     to_stdout(f"{outcome.folder}")
+
+
+def _say_shipped(entry: ModelEntry, folder: Path, *, json: bool) -> None:
+    if json:
+        found = {"verdict": "shipped", "folder": str(folder), "notes": [], "model": entry.name, "repo": None}
+        emit_json(found | {"revision": entry.spec.revision, "files": [], "fingerprint": None})
+        return
+    to_stdout(f"{entry.name}  comes with the package, nothing to do: revision {entry.spec.revision}")
+    to_stdout(f"{folder}")
 
 
 @app.command("check", help=help_text(CHECK_HELP))
@@ -187,14 +213,18 @@ def check_models(
 
 def _checks(names: list[str], device: str) -> Iterator[Check]:
     from glmstore.models.catalogue import FAMILIES, get_model
-    from glmstore.models.checkpoints.checking import check_family, check_model
+    from glmstore.models.checkpoints.checking import Check, Verdict, check_family, check_model
     from glmstore.models.checkpoints.fitting import require_weights_of_its_own
+    from glmstore.models.checkpoints.readiness import machine_text
 
     entries = [get_model(name) for name in names]
     for entry in entries:
         # Before anything is computed, so that a mistyped name is an error and not half a table.
         require_weights_of_its_own(entry)
     for entry in entries:
+        if entry.needs is not None:
+            verdict: Verdict = "note" if entry.needs.lacking() else "ok"
+            yield Check(entry.name, "machine", verdict, machine_text(entry.name, entry.needs))
         yield from check_model(entry, device)
     if not names:
         for family in FAMILIES:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmstore.cli.console import WarningLines, emit_json, stdout, to_stderr
-from glmstore.errors import UnknownNameError
+from glmstore.errors import ShapeError, UnknownNameError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,7 +35,7 @@ def find_suite(
     uri
         The store.
     models
-        Models under test; empty for the suite's own.
+        Models under test, and further controls; empty for the suite's own.
     sequence, label, split
         How a table is read.
     seeds
@@ -45,8 +45,8 @@ def find_suite(
     ------
     UnknownNameError
         If nothing is called so; suggests the nearest.
-    WeightsError
-        If a model has no random twin.
+    ShapeError
+        If one-hot is asked for on sequences of different lengths.
     TableError, LabelError, SequenceError
         If the table cannot be used.
     """
@@ -58,8 +58,6 @@ def find_suite(
     tested = models or DEFAULT_MODELS
     for name in tested:
         get_model(name)
-        # Every model is read beside its random twin: one that has none is refused before anything is stored.
-        get_model(f"rand_init:{name}:0")
     if target in SUITES:
         return get_suite(target, tested), None
     if target in BENCHMARKS:
@@ -72,6 +70,26 @@ def find_suite(
         return _suite_of(stored[target], tested, seeds), None
     known = {*SUITES, *BENCHMARKS.names(), *stored}
     raise UnknownNameError("suite, benchmark or file", target, known)
+
+
+def require_runnable(suite: Suite) -> None:
+    """Refuse a suite whose models cannot be loaded here, before a server is started or anything is written.
+
+    Raises
+    ------
+    ModelUnavailableError
+        If this machine lacks what a model needs.
+    WeightsError
+        If weights are not here; says how to get them.
+    """
+    from glmstore.models import get_model
+    from glmstore.models.checkpoints.readiness import require_ready
+
+    names = [request.model for request in suite.models]
+    names += suite.finetune.models if suite.finetune else ()
+    names += suite.variants.models if suite.variants else ()
+    for name in dict.fromkeys(names):
+        require_ready(get_model(name))
 
 
 def register_own(benchmark: Benchmark, uri: str) -> None:
@@ -99,6 +117,11 @@ def _suite_of(spec: BenchmarkSpec, models: tuple[str, ...], seeds: int) -> Suite
     if spec.label_kind == "variant_effect":
         return zero_shot_suite(spec.name, models=models, n_twins=seeds)
     equal_lengths = spec.sequence_length is not None
+    if "onehot" in models and not equal_lengths:
+        raise ShapeError(
+            f"the sequences of {spec.name} differ in length, and one-hot is read letter by letter: leave it "
+            f"out, or take kmer6 for a control."
+        )
     return single_benchmark_suite(
         spec.name, spec.label_kind, models=models, n_seeds=seeds, one_hot=equal_lengths
     )

@@ -13,7 +13,7 @@ from glmstore.report.compare import Comparer
 from glmstore.report.contests import contests_of, controls_text, known
 from glmstore.report.current import current_results
 from glmstore.report.memory import Memory
-from glmstore.report.panel import NO_METRIC, Entry, entries, label_kinds, twin_family
+from glmstore.report.panel import NO_METRIC, Entry, entries, label_kinds, made_from, twin_family
 
 if TYPE_CHECKING:
     from glmstore.store import FeatureStore
@@ -67,7 +67,8 @@ def leaderboard(
     metric
         Only this metric; by default each benchmark's first.
     model
-        Only this model, with the controls it has to be read beside.
+        Only this model, with the controls it has to be read beside: those made from it, and those of every
+        model.
     all_metrics
         Every metric rather than each benchmark's first.
     expand_twins
@@ -138,9 +139,11 @@ def _metric_ranks(
 
 
 def _belongs(line: Entry, model: str) -> bool:
-    name = line.row["model"]
-    names = {name, twin_family(name)}
-    return bool(names & {model, f"rand_init:{model}"}) or line.row["control"] in {"sequence", "label"}
+    """Whether a line is a model's own, one of the controls made from it, or a control of every model."""
+    name, control = line.row["model"], line.row["control"]
+    if control in {"sequence", "noise", "label"} or model in {name, twin_family(name)}:
+        return True
+    return control != "none" and made_from(name) == model
 
 
 def _row(line: Entry, panel: Sequence[Entry], comparer: Comparer, kind: str | None) -> dict[str, Any]:

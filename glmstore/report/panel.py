@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from glmstore.store import FeatureStore
 
 _TWIN = re.compile(r"^rand_init:(?P<model>.+):(?P<seed>\d+)$")
+_MADE = re.compile(r"^(rand_init|shuf_weights):(?P<model>.+?)(:\d+)?$")
 ZERO_SHOT = "variant_effect"
 NO_VIEW = "-"
 NO_METRIC = "-"
@@ -25,6 +26,15 @@ def twin_family(model: str) -> str | None:
     """Return ``rand_init:X`` for ``rand_init:X:k``, and None for any other name."""
     match = _TWIN.match(model)
     return f"rand_init:{match['model']}" if match else None
+
+
+def made_from(control: str) -> str | None:
+    """Return ``X`` for ``rand_init:X:k``, ``rand_init:X`` and ``shuf_weights:X:k``, and None for the rest.
+
+    Read from the name: results outlive the registry entry that could say it.
+    """
+    match = _MADE.match(control)
+    return match["model"] if match else None
 
 
 def view_tail(view: str) -> str:

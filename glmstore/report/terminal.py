@@ -101,12 +101,13 @@ def _delta(row: Mapping[str, Any], name: str) -> Text:
 
 def _footer(frame: pl.DataFrame) -> Iterator[Text]:
     seeds = sorted(set(frame.filter((pl.col("status") == "ok") & (pl.col("control") == "none"))["seeds"]))
-    seeds_text = f"{' or '.join(map(str, seeds)) or 'no'} probe seed{'' if seeds == [1] else 's'}"
+    mean = f"Models: mean over {' or '.join(map(str, seeds))} probe seed{'' if seeds == [1] else 's'}"
     yield Text(
         "▸: models; others: controls. [95 % CI]: bootstrap over test clusters and probe seeds. Δ: model less "
         "control under the same head, paired; green where the model is better, red where it is worse; not "
         "corrected for the number of comparisons. "
-        f"Models: mean over {seeds_text}; random twins: over initialisations × probe seeds.",
+        f"{mean if seeds else 'No model has a result here'}; random twins: mean over initialisations × "
+        "probe seeds.",
         style="dim",
     )
     if set(frame["pretraining_overlap"]) & {"possible", "yes"}:

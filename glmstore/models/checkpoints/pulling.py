@@ -19,7 +19,14 @@ from glmstore.errors import FetchError, WeightsError
 from glmstore.models.base import ModelEntry
 from glmstore.models.checkpoints.fitting import require_weights_of_its_own
 from glmstore.models.checkpoints.hub import Hub
-from glmstore.models.checkpoints.source import HubSource, Pulled, damage, folder_of, read_record
+from glmstore.models.checkpoints.source import (
+    HubSource,
+    Pulled,
+    damage,
+    folder_of,
+    read_record,
+    shipped_folder,
+)
 from glmstore.models.checkpoints.transfer import Progress, begun, transfer
 
 
@@ -85,6 +92,8 @@ def pull(
     """
     if entry.source is None:
         require_weights_of_its_own(entry)
+        if shipped_folder(entry.name) is not None:
+            raise WeightsError(f"{entry.name} comes with the package: there is nothing to pull.")
         raise WeightsError(
             f"{entry.name} is on no hub: adopt its weights with "
             f"`glmstore models pull {entry.name} --from FOLDER`."

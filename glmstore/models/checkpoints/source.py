@@ -265,11 +265,22 @@ def shipped_folder(model: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def how_to_get(model: str, source: HubSource | None) -> str:
-    """Return the command that brings weights here, in words."""
+def how_to_get(model: str, source: HubSource | str | None) -> str:
+    """Return the command that brings weights here, and where to run it, in words.
+
+    Parameters
+    ----------
+    model
+        Registry name of the model whose weights they are.
+    source
+        Where they are published; None for weights on no hub.
+    """
     if source is None:
         return f"on no hub: `glmstore models pull {model} --from FOLDER` adopts them from a folder"
-    return f"not pulled: run `glmstore models pull {model}`"
+    return (
+        f"not pulled: run `glmstore models pull {model}` here, or, if this machine has no network, with "
+        f"`--into DIR` on one that has; then copy DIR here and set GLMSTORE_MODELS to it"
+    )
 
 
 def state_of(model: str) -> WeightsState:
