@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from glmstore.cli import console
-from glmstore.models import FAMILIES, MODELS
+from glmstore.errors import WeightsError
+from glmstore.models import FAMILIES, MODELS, get_model
 from glmstore.models.checkpoints import pulling
 from glmstore.models.checkpoints.hub import Hub
 from glmstore.models.checkpoints.source import RECORD
@@ -169,3 +170,91 @@ def test_show_says_how_to_get_weights_that_are_not_here(glmstore: Invoke, models
     assert "--from FOLDER" in glmstore("models", "show", "gpn-human").stdout
     derived = json.loads(glmstore("models", "show", "rand_init:gpn-mini:0", "--json").stdout)
     assert derived["weights"] is None
+    assert derived["needs"] is None
+
+
+def unwrapped(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_show_of_a_control_names_the_model_whose_weights_it_needs(glmstore: Invoke, models: Path):
+    shown = unwrapped(glmstore("models", "show", "shuf_weights:nt-v2-50m:0").stdout)
+    assert "the weights of nt-v2-50m are not pulled: run `glmstore models pull nt-v2-50m` here" in shown
+    assert "models pull shuf_weights" not in shown
+
+
+def test_pulling_what_comes_with_the_package_has_nothing_to_do(
+    glmstore: Invoke, refused: Invoke, models: Path
+):
+    done = glmstore("models", "pull", "gpn-mini")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("gpn-mini  comes with the package, nothing to do")
+    assert json.loads(glmstore("models", "pull", "gpn-mini", "--json").stdout)["verdict"] == "shipped"
+    assert "comes with the package" in refused("models", "pull", "gpn-mini", "--from", models.parent)
+    with pytest.raises(WeightsError, match="comes with the package"):
+        pulling.pull(MODELS["gpn-mini"])
+    assert not models.exists()
+
+
+EVO2_NEEDS = (
+    *("compute capability 8.0", "CUDA 12.1", "14 GB of GPU memory", "pip install evo2"),
+    *("14 GB of download", "no NVIDIA GPU is visible"),
+)
+
+
+@pytest.fixture
+def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_what_a_model_asks_of_a_machine_is_said_before_it_is_pulled(
+    glmstore: Invoke, models: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("GLMSTORE_OFFLINE", "1")
+    shown = glmstore("models", "show", "evo2-7b")
+    checked = glmstore("models", "check", "evo2-7b")
+    pulled = glmstore("models", "pull", "evo2-7b")
+    assert (shown.exit_code, checked.exit_code, pulled.exit_code) == (0, 0, 2)
+    note, error = pulled.stderr.splitlines()
+    assert note.startswith("note: evo2-7b cannot run on this machine: ")
+    assert error.startswith("error: cannot pull evo2-7b: GLMSTORE_OFFLINE is set")
+    for said in (shown.stdout, checked.stdout, note):
+        assert [part for part in EVO2_NEEDS if part not in unwrapped(said)] == []
+    facts = json.loads(glmstore("models", "show", "evo2-7b", "--json").stdout)
+    assert "14 GB of download" in facts["needs"]
+    assert "no NVIDIA GPU is visible to torch" in facts["lacking_here"]
+    rows = json.loads(glmstore("models", "check", "evo2-7b", "--json").stdout)
+    assert [(row["what"], row["verdict"]) for row in rows] == [("machine", "note"), ("weights", "note")]
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_embedding_with_what_cannot_run_or_is_not_here_says_what_to_do(
+    refused: Invoke, models: Path, fasta: Path
+):
+    evo = refused("embed", fasta, "--model", "evo2-7b")
+    assert [part for part in EVO2_NEEDS if part not in evo] == []
+    sei = refused("embed", fasta, "--model", "sei")
+    assert "on no hub: `glmstore models pull sei --from FOLDER`" in sei
+    hub = refused("embed", fasta, "--model", "nt-v2-50m")
+    assert "run `glmstore models pull nt-v2-50m` here" in hub
+    assert "no network, with `--into DIR` on one that has" in hub
+    shuffled = refused("embed", fasta, "--model", "shuf_weights:nt-v2-50m:0")
+    assert "the weights of nt-v2-50m are not pulled: run `glmstore models pull nt-v2-50m`" in shuffled
+    twin = refused("embed", fasta, "--model", "rand_init:dnabert2-117m:0")
+    assert "the tokenizer published with dnabert2-117m is not pulled" in twin
+
+
+@pytest.mark.parametrize("name", ["sei", "nt-v2-50m", "shuf_weights:nt-v2-50m:0", "shuf_weights:sei:0"])
+def test_a_view_that_cannot_be_named_yet_says_how_to_get_the_weights(name: str, models: Path):
+    owner = name.split(":")[1] if ":" in name else name
+    with pytest.raises(
+        WeightsError, match=f"weights of {owner} are here.*`glmstore models pull {owner}"
+    ) as said:
+        get_model(name).spec.view()
+    assert ("--from FOLDER" in str(said.value)) == (owner == "sei")
+
+
+def test_models_are_on_a_hub_just_where_they_name_one():
+    for entry in MODELS:
+        assert (entry.source is None) == (entry.spec.hub_id is None), entry.name

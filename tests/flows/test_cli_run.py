@@ -81,9 +81,13 @@ def test_a_bad_row_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
-def test_a_model_without_a_random_twin_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+def test_a_model_whose_weights_are_not_here_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     source = table(tmp_path / "assay.csv")
-    done = run(tmp_path, "run", str(source), "--sequence", "seq", "--label", "activity", "--model", "onehot")
+    done = run(
+        tmp_path, "run", str(source), "--sequence", "seq", "--label", "activity", "--model", "nt-v2-50m"
+    )
     assert done.returncode == 2
-    assert "no random twin" in done.stderr
-    assert not (tmp_path / "store").exists()
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "run `glmstore models pull nt-v2-50m` here" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["assay.csv"], "no store, and no Prefect"

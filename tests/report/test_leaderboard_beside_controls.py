@@ -10,6 +10,7 @@ from scipy.stats import pearsonr
 
 from glmstore.errors import UnknownNameError
 from glmstore.report.leaderboard import leaderboard
+from glmstore.report.panel import made_from
 
 if TYPE_CHECKING:
     from conftest import Lab
@@ -302,3 +303,37 @@ def test_a_row_that_does_not_say_what_it_was_measured_on_is_kept(lab: Lab) -> No
     lab.cell("mpra", "gpn-mini", benchmark_digest=None)
     lab.benchmark("mpra")
     assert leaderboard(lab.store).height == 1
+
+
+def test_one_model_is_shown_with_every_control_made_from_it_or_held_beside_all(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.panel("mpra", model=0.8, twin=1.5, one_hot=0.3)
+    lab.cell("mpra", "shuf_weights:gpn-mini:0", control="shuffled_weights")
+    lab.cell("mpra", "shuf_weights:gpn-mini:1", control="shuffled_weights")
+    lab.cell("mpra", "rand_vec:96:0", control="noise")
+    lab.cell("mpra", "rand_proj:96:0", control="sequence")
+    lab.cell("mpra", "other")
+    lab.cell("mpra", "rand_init:other:0", control="random_twin")
+    lab.cell("mpra", "shuf_weights:other:0", control="shuffled_weights")
+    lab.cell("mpra", "lora:of-gpn-mini")
+    assert set(leaderboard(lab.store, model="gpn-mini")["model"]) == {
+        *("gpn-mini", "rand_init:gpn-mini", "shuf_weights:gpn-mini:0", "shuf_weights:gpn-mini:1"),
+        *("rand_vec:96:0", "rand_proj:96:0", "onehot"),
+    }
+    shown = leaderboard(lab.store, model="gpn-mini", expand_twins=True)["model"]
+    assert {"rand_init:gpn-mini:0", "rand_init:gpn-mini:1"} <= set(shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("rand_init:gpn-mini:3", "gpn-mini"),
+        ("rand_init:gpn-mini", "gpn-mini"),
+        ("shuf_weights:llama-char:runs/a:0", "llama-char:runs/a"),
+        ("rand_vec:96:0", None),
+        ("lora:shuf_weights", None),
+        ("onehot", None),
+    ],
+)
+def test_the_name_of_a_control_says_what_it_was_made_from(name: str, model: str | None) -> None:
+    assert made_from(name) == model

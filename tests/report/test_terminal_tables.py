@@ -98,3 +98,11 @@ def test_the_footer_says_how_many_seeds(lab: Lab) -> None:
     lab.benchmark("mpra")
     lab.cell("mpra", "gpn-mini", seeds=1)
     assert "mean over 1 probe seed;" in " ".join(printed(lab).split())
+
+
+def test_the_footer_of_controls_alone_counts_no_seeds_of_models(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.cell("mpra", "kmer4", control="sequence")
+    text = " ".join(printed(lab).split())
+    assert "No model has a result here; random twins: mean over" in text
+    assert "no probe seed" not in text
