@@ -92,10 +92,14 @@ def _torch() -> Check:
         import torch
     except ImportError as error:
         return Check("torch", "broken", f"cannot be imported: {error}")
+    from glmstore.errors import DeviceError
     from glmstore.extraction.hardware import resolve_device, resolve_precision
     from glmstore.models.catalogue import get_model
 
-    device = resolve_device()
+    try:
+        device = resolve_device()
+    except DeviceError as error:
+        return Check("torch", "broken", str(error))
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:

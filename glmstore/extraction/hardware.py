@@ -5,21 +5,51 @@ from __future__ import annotations
 from typing import Literal
 
 from glmstore.config import Settings
+from glmstore.errors import DeviceError
 from glmstore.models.base import ModelSpec
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def resolve_device(name: str | None = None) -> str:
-    """Return a torch device: `name`, else `Settings.device`, with ``auto`` turned into the best there is."""
+    """Return a torch device: `name`, else `Settings.device`, with ``auto`` turned into the best there is.
+
+    Raises
+    ------
+    DeviceError
+        If it is no device, or not one of this machine; says which there are.
+    """
     import torch
 
     wanted = name or Settings().device
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise DeviceError(f"{wanted!r} is no torch device; here there are: {_named_devices()}.") from error
+    if (device.index or 0) >= _present().get(device.type, 0):
+        raise DeviceError(
+            f"this machine has no device {wanted!r}; here there are: {_named_devices()}. Name one of them "
+            "(`--device`, or GLMSTORE_DEVICE), or 'auto' for the best."
+        )
+    return wanted
+
+
+def _present() -> dict[str, int]:
+    """Return how many devices of each kind this machine has."""
+    import torch
+
+    mps = torch.backends.mps.is_available()
+    return {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(mps)}
+
+
+def _named_devices() -> str:
+    counts = _present()
+    gpus = [f"cuda:{number}" for number in range(counts["cuda"])]
+    return ", ".join(["cpu", *gpus, *(["mps"] if counts["mps"] else [])])
 
 
 def lookahead(device: str) -> int:

@@ -92,6 +92,22 @@ def test_devices_are_named_by_the_user(glmstore: Invoke, fasta: Path) -> None:
     assert glmstore("embed", fasta, "--model", "kmer1", "--device", "cpu").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("foo", "'foo' is no torch device; here there are: cpu"),
+        ("cuda:77", "this machine has no device 'cuda:77'; here there are: cpu"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(
+    glmstore: Invoke, store: Path, fasta: Path, device: str, said: str
+) -> None:
+    result = glmstore("embed", fasta, "--model", "kmer1", "--device", device)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert FeatureStore.open(store).views().is_empty()
+
+
 def test_store_names_another_store(glmstore: Invoke, store: Path, fasta: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     assert glmstore("embed", fasta, "--model", "kmer1", "--store", other).exit_code == 0

@@ -182,6 +182,7 @@ def test_auto_precision_is_bf16_only_where_the_processor_computes_in_it(monkeypa
 
 def test_device_follows_the_settings_and_auto_finds_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GLMSTORE_DEVICE", "cuda:1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device() == "cuda:1"
     assert resolve_device("cpu") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
