@@ -212,6 +212,12 @@ class DeviceMemoryError(GlmstoreError, MemoryError):
     """A single sequence that does not go through a model in the memory there is; carries its record."""
 
 
+class HostMemoryError(GlmstoreError, MemoryError):
+    """A commit to the store that does not fit into the memory of this machine."""
+
+    exit_code = 1
+
+
 class WorkerError(GlmstoreError, RuntimeError):
     """A worker process that ended before its work did."""
 

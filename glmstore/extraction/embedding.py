@@ -8,9 +8,9 @@ from glmstore.extraction.batching import budget_for
 from glmstore.extraction.forward import Forward, Take
 from glmstore.extraction.hardware import Precision, resolve_device
 from glmstore.extraction.running import Chunk, Progress, Run
-from glmstore.extraction.windows import cut
+from glmstore.extraction.windows import Piece, cut, fitting, too_many_tokens
 from glmstore.models.base import GenomicLM
-from glmstore.models.encoding import check_lengths
+from glmstore.models.encoding import TokenLimited, check_counts, check_lengths
 from glmstore.views import DType, Pooling, Strand
 
 
@@ -67,8 +67,8 @@ def embed_views(
     model
         A loaded model.
     sequences
-        Over ``ACGTN``. Longer ones than the model takes are read through windows if every view is
-        ``windowed-mean``, and refused if not.
+        Over ``ACGTN``. Those of more nucleotides or tokens than the model takes are read through windows if
+        every view is ``windowed-mean``, and refused if not.
     takes
         The views; ``tokens`` leaves special tokens out.
     precision
@@ -106,14 +106,34 @@ def embed_views(
     lengths = [len(s) for s in sequences]
     check_lengths(spec, lengths, records, windowed=windowed)
     place = device or str(getattr(model, "device", None) or resolve_device())
+    forward = Forward(model, takes, place, precision)
+    strands = forward.strands_of(range(len(takes)))
     size = spec.max_nt if windowed and max(lengths, default=0) > (spec.max_nt or 0) else None
+    pieces = cut(lengths, size)
+    if windowed:
+        pieces = fitting(model, pieces, sequences, strands)
+    elif isinstance(model, TokenLimited):
+        over = too_many_tokens(model, pieces, sequences, strands)
+        check_counts(spec, over, model.max_tokens, records)
+    return _chunks(forward, sequences, lengths, pieces, records, progress)
+
+
+def _chunks(
+    forward: Forward,
+    sequences: Sequence[str],
+    lengths: Sequence[int],
+    pieces: Sequence[Piece],
+    records: Sequence[str] | None,
+    progress: Progress | None,
+) -> Iterator[tuple[int, Chunk]]:
+    """Begin a run when its first chunk is asked for, with what was learnt about memory until then."""
     run = Run(
-        forward=Forward(model, takes, place, precision),
+        forward=forward,
         sequences=sequences,
         lengths=lengths,
-        pieces=cut(lengths, size),
-        windowed=size is not None,
-        budget=budget_for(spec, place),
+        pieces=pieces,
+        windowed=len(pieces) > len(sequences),
+        budget=budget_for(forward.model.spec, forward.device),
         records=records,
     )
-    return run.chunks(progress)
+    yield from run.chunks(progress)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
+from glmstore.models.encoding import TokenLimited
 from glmstore.sequences.onehot import reverse_complement
+
+MOST_SPECIALS = 2
+"""Special tokens around a sequence, at most; its letters make no more tokens than there are letters."""
+LETTERS_AT_ONCE = 2**20
+"""Letters whose tokens are counted together."""
 
 
 class Piece(NamedTuple):
@@ -62,6 +68,59 @@ def cut(lengths: Sequence[int], size: int | None) -> list[Piece]:
     if size is None:
         return [Piece(i, 0, length, 0, length) for i, length in enumerate(lengths)]
     return [piece for i, length in enumerate(lengths) for piece in windows(i, length, size)]
+
+
+def halves(piece: Piece) -> list[Piece]:
+    """Cut a piece in the middle; a half that would answer for nothing is left out."""
+    middle = (piece.start + piece.end) // 2
+    left = piece._replace(end=middle, own_end=min(piece.own_end, middle))
+    right = piece._replace(start=middle, own_start=max(piece.own_start, middle))
+    return [half for half in (left, right) if half.own_start < half.own_end]
+
+
+def too_many_tokens(
+    model: object, pieces: Sequence[Piece], sequences: Sequence[str], strands: Sequence[str]
+) -> dict[int, int]:
+    """Return place -> tokens of the pieces that take more than the context holds, on either strand.
+
+    Costs nothing for models whose context is told in nucleotides, nor for pieces that are short enough
+    whatever their letters.
+    """
+    if not isinstance(model, TokenLimited) or model.max_tokens is None:
+        return {}
+    limit = model.max_tokens
+    found: dict[int, int] = {}
+    doubtful = [i for i, p in enumerate(pieces) if p.end - p.start + MOST_SPECIALS > limit]
+    for block in _blocks(doubtful, lambda i: pieces[i].end - pieces[i].start):
+        for strand in strands:
+            texts = [pieces[i].text(sequences[pieces[i].record], strand) for i in block]
+            for i, count in zip(block, model.count_tokens(texts).tolist(), strict=True):
+                if count > limit:
+                    found[i] = max(count, found.get(i, 0))
+    return found
+
+
+def fitting(
+    model: object, pieces: Sequence[Piece], sequences: Sequence[str], strands: Sequence[str]
+) -> list[Piece]:
+    """Return the pieces in order, those with too many tokens halved until each part fits the context."""
+    parts = list(pieces)
+    while over := too_many_tokens(model, parts, sequences, strands):
+        parts = [part for i, p in enumerate(parts) for part in (halves(p) if i in over else [p])]
+    return parts
+
+
+def _blocks(places: Sequence[int], letters: Callable[[int], int]) -> list[list[int]]:
+    """Cut places into runs of about `LETTERS_AT_ONCE` letters."""
+    blocks: list[list[int]] = []
+    room = 0
+    for place in places:
+        if room <= 0:
+            blocks.append([])
+            room = LETTERS_AT_ONCE
+        blocks[-1].append(place)
+        room -= letters(place)
+    return blocks
 
 
 class WindowSums:

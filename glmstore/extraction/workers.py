@@ -1,14 +1,22 @@
-"""One process for each device: the way several GPUs fill one store."""
+"""One process for each device: the way several GPUs fill one store.
+
+A process says when its share has been checked, and asks before its first commit. It is answered when all
+shares have been checked and the store has been made ready by the process that started the others. So a
+sequence that cannot be embedded leaves nothing behind, and no view is declared that no row goes into.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, cast
+from threading import Lock
+from typing import TYPE_CHECKING, Literal, cast
 
 from glmstore.errors import WorkerError
 
@@ -20,15 +28,61 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What the processes have in common.
+
+    Attributes
+    ----------
+    uri
+        Of a store that processes can share.
+    model
+        Registry name.
+    views
+        Of that model.
+    precision
+        Of the forward passes.
+    force
+        Whether rows that the store holds are computed again.
+    """
+
+    uri: str
+    model: str
+    views: list[FeatureView]
+    precision: Literal["float32", "bfloat16"]
+    force: bool
+
+
+@dataclass(frozen=True)
 class _Share:
     """What one process is asked to do."""
 
+    work: Work
     device: str
-    uri: str
-    model: str
     sequences: list[str]
-    views: list[FeatureView]
     threads: int
+
+
+class _Said(Enum):
+    CHECKED = auto()
+    MAY_I_WRITE = auto()
+
+
+class _Asking:
+    """A process's end of the connection, which its computing and its writing threads share."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._lock = connection, Lock()
+
+    def send(self, message: object) -> None:
+        with self._lock:
+            self._connection.send(message)
+
+    def checked(self) -> None:
+        self.send(_Said.CHECKED)
+
+    def open(self) -> None:
+        self.send(_Said.MAY_I_WRITE)
+        self._connection.recv()
 
 
 def split_evenly(sequences: Sequence[str], parts: int) -> list[list[str]]:
@@ -39,10 +93,9 @@ def split_evenly(sequences: Sequence[str], parts: int) -> list[list[str]]:
 
 def fill_on_devices(
     devices: Sequence[str],
-    uri: str,
-    model: str,
+    work: Work,
     sequences: Sequence[str],
-    views: Sequence[FeatureView],
+    open_store: Callable[[], None],
     progress: Progress | None = None,
 ) -> None:
     """Embed sequences with one process for each device, each writing its own share to the store.
@@ -54,14 +107,13 @@ def fill_on_devices(
     ----------
     devices
         Torch devices; one may stand more than once.
-    uri
-        Of a store that processes can share, where the views are declared.
-    model
-        Registry name.
+    work
+        What is to be done.
     sequences
         Normalised and distinct.
-    views
-        Of that model.
+    open_store
+        Makes the store ready for rows of `sequences` under the views; called before the first is written,
+        when all processes have checked their shares. May be called again.
     progress
         Called with (sequences done, sequences in all), over all processes.
 
@@ -70,11 +122,11 @@ def fill_on_devices(
     WorkerError
         If a process ended without saying why.
     Exception
-        What :func:`glmstore.extraction.materialize_many` raised in the first process that failed.
+        What :func:`glmstore.extraction.filling.fill_share` raised in the first process that failed.
     """
     threads = max(1, (os.cpu_count() or 1) // len(devices))
     shares = [
-        _Share(device, uri, model, part, list(views), threads)
+        _Share(work, device, part, threads)
         for device, part in zip(devices, split_evenly(sequences, len(devices)), strict=True)
         if part
     ]
@@ -82,13 +134,16 @@ def fill_on_devices(
     running: dict[Connection, tuple[_Share, SpawnProcess]] = {}
     done = dict.fromkeys(range(len(shares)), 0)
     number_of: dict[Connection, int] = {}
+    unchecked: set[Connection] = set()
+    asking: list[Connection] = []
     try:
         for number, share in enumerate(shares):
-            ours, theirs = spawn.Pipe(duplex=False)
+            ours, theirs = spawn.Pipe()
             process = spawn.Process(target=_serve, args=(share, theirs), daemon=True)
             process.start()
             theirs.close()  # so that its end is noticed when the process dies
             running[ours], number_of[ours] = (share, process), number
+            unchecked.add(ours)
         while running:
             for connection in cast("list[Connection]", wait(list(running))):
                 message = _received(connection, *running[connection])
@@ -98,10 +153,18 @@ def fill_on_devices(
                     _, process = running.pop(connection)
                     process.join()
                     connection.close()
-                    continue
-                done[number_of[connection]] = message
-                if progress is not None:
-                    progress(sum(done.values()), len(sequences))
+                elif message is _Said.CHECKED:
+                    unchecked.discard(connection)
+                elif message is _Said.MAY_I_WRITE:
+                    asking.append(connection)
+                elif isinstance(message, int):
+                    done[number_of[connection]] = message
+                    if progress is not None:
+                        progress(sum(done.values()), len(sequences))
+            if asking and not unchecked:
+                open_store()
+                _answer(asking)
+                asking.clear()
     finally:
         for connection, (_, process) in running.items():
             process.terminate()
@@ -109,11 +172,19 @@ def fill_on_devices(
             connection.close()
 
 
-def _received(connection: Connection, share: _Share, process: SpawnProcess) -> int | BaseException | None:
-    """Return the sequences done so far, an error, or None at the end of a share."""
+def _answer(asking: Sequence[Connection]) -> None:
+    for connection in asking:
+        with suppress(BrokenPipeError):  # it has died, which is noticed and said when it is next listened to
+            connection.send(None)
+
+
+def _received(
+    connection: Connection, share: _Share, process: SpawnProcess
+) -> int | _Said | BaseException | None:
+    """Return the sequences done so far, what a process says, an error, or None at the end of a share."""
     try:
-        message: int | BaseException | None = connection.recv()
-    except EOFError:
+        message: int | _Said | BaseException | None = connection.recv()
+    except (EOFError, ConnectionResetError):
         process.join()
         return WorkerError(
             f"the process that embedded {len(share.sequences)} sequences on {share.device} ended with exit "
@@ -126,26 +197,23 @@ def _serve(share: _Share, connection: Connection) -> None:
     """Do a share in this process and say how it goes."""
     import torch
 
-    from glmstore.extraction.materializing import materialize_many
+    from glmstore.extraction.filling import fill_share
     from glmstore.store import FeatureStore
 
     if share.device == "cpu":
         torch.set_num_threads(share.threads)
     elif share.device.startswith("cuda"):
         torch.cuda.set_device(share.device)  # page-locked memory would else take room on the first GPU too
+    asking = _Asking(connection)
     try:
-        materialize_many(
-            FeatureStore.open(share.uri, create=False),
-            share.model,
-            share.sequences,
-            share.views,
-            progress=lambda done, _: connection.send(done),
-            devices=[share.device],
+        store = FeatureStore.open(share.work.uri, create=False)
+        fill_share(
+            store, share.work, share.sequences, share.device, asking, lambda done, _: asking.send(done)
         )
     except Exception as error:  # noqa: BLE001  (raised again in the process that asked)
-        connection.send(_portable(error))
+        asking.send(_portable(error))
     else:
-        connection.send(None)
+        asking.send(None)
 
 
 def _portable(error: Exception) -> Exception:

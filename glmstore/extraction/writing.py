@@ -10,8 +10,14 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from glmstore.errors import HostMemoryError
+
 COMMIT_ROWS, COMMIT_BYTES = 8_192, 64 * 2**20
-"""A commit to the store is as large as either of these; many small ones make every later scan slow."""
+"""A commit to the store is as large as either of these; many small ones make every later scan slow.
+
+Token matrices count as they are written, padded to the longest of the commit: one long sequence among short
+ones would else make a commit many times their size.
+"""
 BUFFER_BYTES = 512 * 2**20
 """Most that waits to be written, over all views and with the commit that is being written."""
 
@@ -50,7 +56,8 @@ class CommitWriter:
     ----------
     held
         Bytes that were added and are not committed yet: never more than ``BUFFER_BYTES`` when :meth:`add`
-        returns. Writing a commit takes a copy of it beside that.
+        returns. Writing a commit takes a copy of it beside that, padded to not more than ``COMMIT_BYTES``
+        unless one call of :meth:`add` brought more.
     peak
         The largest `held` there was, with the rows just added.
     """
@@ -94,6 +101,8 @@ class CommitWriter:
         """
         with self._state:
             self._check()
+            if _outgrown([*self._groups.get(view, []), rows]):
+                self._send(view)
             group = self._groups.setdefault(view, [])
             group.append(rows)
             self.held += rows.values.nbytes
@@ -122,9 +131,12 @@ class CommitWriter:
                     return
                 view, group = self._queue.popleft()
                 self._writing = True
-            size, error = _size(group), None
+            size = _size(group)
+            error: BaseException | None = None
             try:
                 self._commit(view, _join(group))
+            except MemoryError as raised:
+                error = _no_memory(group, raised)
             except BaseException as raised:  # noqa: BLE001  (raised again where the work was given)
                 error = raised
             del group
@@ -141,6 +153,29 @@ class CommitWriter:
 
 def _size(group: list[Rows]) -> int:
     return sum(rows.values.nbytes for rows in group)
+
+
+def _padded_size(group: list[Rows]) -> int:
+    """Return the bytes of a group once it is joined: every row as wide as the widest."""
+    return sum(len(rows.keys) for rows in group) * max(
+        rows.values[:1].nbytes if len(rows.values) else 0 for rows in group
+    )
+
+
+def _outgrown(group: list[Rows]) -> bool:
+    """Tell whether padding would make a commit larger than it may be; rows of one width do not pad."""
+    padded = _padded_size(group)
+    return len(group) > 1 and padded > COMMIT_BYTES and padded > _size(group)
+
+
+def _no_memory(group: list[Rows], error: MemoryError) -> HostMemoryError:
+    found = HostMemoryError(
+        f"the memory of this machine does not suffice to write {sum(len(r.keys) for r in group)} rows of "
+        f"{_padded_size(group) / 2**20:.0f} MiB ({str(error) or 'out of memory'}). What was committed is "
+        "kept; run the same command again with more memory, fewer layers at once, or shorter sequences."
+    )
+    found.__cause__ = error
+    return found
 
 
 def _join(group: list[Rows]) -> Rows:

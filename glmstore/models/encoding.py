@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     from glmstore.models.base import ModelSpec
 
 LETTERS = "ACGTN"
+
+
+@runtime_checkable
+class TokenLimited(Protocol):
+    """A model whose context is counted in tokens of several letters, so that letters decide what fits."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest input in tokens, specials included; None where `spec.max_nt` is all there is to heed."""
+
+    def count_tokens(self, sequences: Sequence[str]) -> np.ndarray:
+        """Return int64 [n], the tokens of each normalised sequence, specials included."""
+        ...
 
 
 def letter_table(ids: Sequence[int]) -> np.ndarray:
@@ -45,6 +58,36 @@ def check_lengths(
                 "Choose pooling windowed-mean, which reads it window by window, or a model with a longer "
                 "context (`glmstore models list`)",
             )
+
+
+def check_counts(
+    spec: ModelSpec, counts: Mapping[int, int], max_tokens: int | None, records: Sequence[str] | None = None
+) -> None:
+    """Refuse sequences that take more tokens than the context of a model holds.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    counts
+        Place -> tokens, of those that are too many.
+    max_tokens
+        The context.
+    records
+        What to call each sequence; None: by its place.
+
+    Raises
+    ------
+    SequenceTooLongError
+        For the first of them; names its record.
+    """
+    for i in sorted(counts)[:1]:
+        raise SequenceTooLongError(
+            _record(records, i),
+            f"{counts[i]} tokens, and {spec.name} takes {max_tokens}, whatever the length in nucleotides",
+            "Choose pooling windowed-mean, which reads it window by window, leave out long stretches of N, "
+            "or choose a model with a longer context (`glmstore models list`)",
+        )
 
 
 def _record(records: Sequence[str] | None, i: int) -> str:

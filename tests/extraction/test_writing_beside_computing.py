@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import weakref
 from itertools import count
 from pathlib import Path
@@ -13,7 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glmstore.errors import ConflictingFeaturesError, PoolingError, StoreError, WorkerError
+from glmstore.errors import (
+    ConflictingFeaturesError,
+    HostMemoryError,
+    NonFiniteFeatureError,
+    PoolingError,
+    StoreError,
+    WorkerError,
+)
 from glmstore.extraction import materialize, materialize_many, running, writing
 from glmstore.extraction.workers import split_evenly
 from glmstore.extraction.writing import CommitWriter, Rows
@@ -98,6 +106,69 @@ def test_all_layers_of_a_model_stream_through_a_small_buffer(monkeypatch: pytest
     assert live.peak <= budget + 16_000 + 2 * largest < total / 4
     for view in views:
         assert store.missing(view, store.add_sequences(sequences)) == []
+
+
+def tokens(n: int, width: int, start: int = 0) -> Rows:
+    keys = [f"{start + i}" for i in range(n)]
+    return Rows(keys, np.ones((n, width, 4), np.float16), np.full(n, width, np.int32))
+
+
+def test_padding_to_a_long_row_makes_no_commit_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writing, "COMMIT_BYTES", 20_000)
+    sizes: list[int] = []
+    keys: list[str] = []
+    lengths: list[int] = []
+
+    def commit(_view: int, group: Rows) -> None:
+        sizes.append(group.values.nbytes)
+        keys.extend(group.keys)
+        lengths.extend(group.lengths.tolist())
+
+    with CommitWriter(commit) as writer:
+        for start, width in ((0, 20), (10, 21), (20, 400), (30, 20), (40, 500)):
+            writer.add(0, tokens(1 if width >= 400 else 10, width, start))
+    assert keys == [*map(str, range(20)), "20", *map(str, range(30, 40)), "40"]
+    assert lengths == [20] * 10 + [21] * 10 + [400] + [20] * 10 + [500]
+    assert sizes == [20 * 21 * 8, 400 * 8, 10 * 20 * 8, 500 * 8]
+
+
+def test_short_rows_of_nearly_one_length_still_share_a_commit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writing, "COMMIT_BYTES", 100_000)
+    sizes: list[int] = []
+    with CommitWriter(lambda _, group: sizes.append(group.values.nbytes)) as writer:
+        for width in range(20, 80):
+            writer.add(0, tokens(10, width))
+    assert max(sizes) <= 100_000
+    assert min(sizes[:-1]) > 90_000
+
+
+def test_one_long_sequence_among_thousands_of_short_ones_takes_no_more_memory_than_itself():
+    short = ["".join("ACGT"[i >> 2 * j & 3] for j in range(7)) + "ACGTACGTACGTA" for i in range(8_000)]
+    store = FeatureStore.open("memory://")
+    tracemalloc.start()
+    try:
+        done = materialize(store, "onehot", [*short, "ACGT" * 2_000], pooling="tokens")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert done.computed == 8_001
+    # Padded to the long one, the rows would be 8,001 × 8,000 × 4 numbers, half a gigabyte.
+    assert peak < 48 * 2**20
+    found = store.read(done.view, store.add_sequences([short[1], "ACGT" * 2_000]))
+    assert found.lengths.tolist() == [20, 8_000]
+
+
+@pytest.mark.parametrize("error", [MemoryError("Unable to allocate 6.7 GiB"), MemoryError()])
+def test_a_commit_that_does_not_fit_into_memory_says_what_it_was(error: MemoryError):
+    def full(_view: int, _group: Rows) -> None:
+        raise error
+
+    with (
+        pytest.raises(HostMemoryError, match=r"write 3 rows of 0 MiB \(.+\)\. What was") as raised,
+        CommitWriter(full) as writer,
+    ):
+        writer.add(0, rows(3))
+    assert raised.value.__cause__ is error
 
 
 def test_a_commit_is_written_while_the_next_rows_are_made(monkeypatch: pytest.MonkeyPatch):
@@ -275,6 +346,26 @@ def test_what_goes_wrong_in_a_worker_is_raised_as_it_was(tmp_path: Path):
     view = get_model("kmer2").spec.view(dtype="uint8")
     with pytest.raises(ValueError, match=r"sequence [0-9a-f]{32} .* uint8 cannot hold"):
         materialize(store, "kmer2", SEQUENCES, view=view, devices=["cpu", "cpu"])
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_numbers_no_worker_can_store_leave_no_trace(tmp_path: Path, force: bool):
+    store = FeatureStore.open(tmp_path / "store")
+    view = get_model("kmer2").spec.view(dtype="uint8")
+    with pytest.raises(NonFiniteFeatureError):
+        materialize(store, "kmer2", SEQUENCES[9:], view=view, devices=["cpu", "cpu"], force=force)
+    assert store.views().is_empty()
+    assert store.sequences().is_empty()
+
+
+def test_workers_start_a_view_anew_when_forced(tmp_path: Path):
+    store = FeatureStore.open(tmp_path / "store")
+    materialize(store, "kmer2", SEQUENCES[:30])
+    done = materialize(store, "kmer2", SEQUENCES[20:40], devices=["cpu", "cpu"], force=True)
+    assert (done.asked, done.present, done.computed) == (20, 0, 20)
+    assert store.missing(done.view, store.add_sequences(SEQUENCES)) == store.add_sequences(
+        [*SEQUENCES[:20], *SEQUENCES[40:]]
+    )
 
 
 def test_a_store_in_memory_cannot_be_shared():

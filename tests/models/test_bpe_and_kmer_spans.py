@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmstore.errors import SequenceTooLongError, WeightsError
+from glmstore.extraction.windows import MOST_SPECIALS
 from glmstore.models.base import Batch
 from glmstore.models.tokenizers.bpe import BPETokenizer
 from glmstore.models.tokenizers.overlapping import OverlappingTokenizer, vocabulary
@@ -74,6 +75,16 @@ def test_byte_pair_pieces_tile_every_sequence_and_spell_its_letters(text: str, s
                 assert sequence[a:b] == tokenizer.strings[i]
             else:
                 assert set(sequence[a:b]) <= {"N"}
+
+
+@pytest.mark.parametrize("text", [PLAIN, READS_N])
+@settings(max_examples=40, deadline=None)
+@given(sequences=sequences_of_dna)
+def test_counting_pieces_agrees_with_making_them(text: str, sequences: list[str]):
+    tokenizer = TOKENIZERS[text]
+    tokens = tokenizer.encode(sequences).attention_mask.sum(dim=1).tolist()
+    assert tokenizer.count(sequences).tolist() == tokens
+    assert all(n <= len(s) + MOST_SPECIALS for n, s in zip(tokens, sequences, strict=True))
 
 
 TOKENIZERS = {text: BPETokenizer(text, max_tokens=None) for text in (PLAIN, READS_N)}

@@ -92,6 +92,18 @@ def test_a_row_of_a_batch_is_the_sequence_alone_padded_on_the_right(sequences: l
         assert not batch.spans[row, width:].any()
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    length=st.integers(1, 600),
+    share_of_n=st.sampled_from([0.0, 0.01, 0.3, 1.0]),
+)
+def test_counting_agrees_with_encoding_on_either_strand(seed: int, length: int, share_of_n: float):
+    sequence = random_sequence(seed, length, share_of_n)
+    tokens = V2.encode([sequence, sequence[::-1]]).attention_mask.sum(dim=1).tolist()
+    assert V2.count([sequence]).tolist() * 2 == tokens
+
+
 def test_a_sequence_with_too_many_tokens_is_refused_by_its_place_whatever_its_length():
     tokenizer = SixMerTokenizer(V1_VOCABULARY, max_tokens=20)
     assert tokenizer.encode(["A" * 114, "N" * 19]).ids.shape == (2, 20)

@@ -13,9 +13,12 @@ from glmstore.models.base import Batch, ModelSpec
 from glmstore.models.encoding import check_lengths
 from glmstore.models.layered import Layered
 from glmstore.models.provenance import provenance_of
+from glmstore.models.tokenizers.base import CountingTokenizer
 from glmstore.views import Provenance
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from glmstore.models.family import Network
     from glmstore.models.tokenizers.base import Tokenizer
 
@@ -52,6 +55,21 @@ class LanguageModel(Layered):
         tables = (m for m in self.network.modules() if isinstance(m, nn.Embedding))
         first = next(tables, None)
         return first.num_embeddings if first is not None else None
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest input in tokens; None where there is no limit, or `spec.max_nt` says as much."""
+        return self.tokenizer.max_tokens if isinstance(self.tokenizer, CountingTokenizer) else None
+
+    def count_tokens(self, sequences: Sequence[str]) -> np.ndarray:
+        """Return int64 [n], the tokens of each normalised sequence, specials included.
+
+        Makes whole batches where the tokenizer cannot count without.
+        """
+        if isinstance(self.tokenizer, CountingTokenizer):
+            return self.tokenizer.count(sequences)
+        counted: np.ndarray = self.tokenizer.encode(sequences).attention_mask.sum(dim=1).numpy()
+        return counted
 
     def encode(self, sequences: Sequence[str]) -> Batch:
         """Tokenise normalised sequences.

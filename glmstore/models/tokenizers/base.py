@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from glmstore.errors import SequenceTooLongError
 from glmstore.models.base import Batch
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Tokenizer(Protocol):
@@ -29,6 +32,25 @@ class Tokenizer(Protocol):
 
     def encode(self, sequences: Sequence[str]) -> Batch:
         """Return a batch, padded on the right, whose spans tile every sequence; sequences are not empty."""
+        ...
+
+
+@runtime_checkable
+class CountingTokenizer(Tokenizer, Protocol):
+    """A tokenizer that needs more tokens for some sequences than for others of the same length.
+
+    Others, such as those of one token a letter, have no need of it: the length in nucleotides says all.
+    """
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest sequence in tokens, specials included; None for no limit."""
+
+    def count(self, sequences: Sequence[str]) -> np.ndarray:
+        """Return int64 [n], the tokens of each sequence, specials included, at less cost than a batch.
+
+        There are never more of them than letters, and at most two specials.
+        """
         ...
 
 

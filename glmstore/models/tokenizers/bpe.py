@@ -118,6 +118,11 @@ class BPETokenizer:
         check_tokens([len(row) + 2 for row in ids], self.max_tokens)
         return pad_tokens(ids, ends, cls_id=self._cls_id, sep_id=self._sep_id, pad_id=self._pad_id)
 
+    def count(self, sequences: Sequence[str]) -> np.ndarray:
+        """Return int64 [n], the tokens of each sequence, specials included; the strands may differ."""
+        found = self._tokenizer.encode_batch_fast(list(sequences), add_special_tokens=False)
+        return np.array([len(e) + 2 for e in found], dtype=np.int64)
+
     def _cut(self, sequences: Sequence[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return the pieces of each sequence and where they end."""
         found = self._tokenizer.encode_batch(list(sequences), add_special_tokens=False)

@@ -121,6 +121,10 @@ class SixMerTokenizer:
         attention[:, 0] = True
         return Batch(*map(torch.from_numpy, (padded, attention, ~real, spans, lengths)))
 
+    def count(self, sequences: Sequence[str]) -> np.ndarray:
+        """Return int64 [n], the tokens of each sequence, ``<cls>`` included; both strands take as many."""
+        return np.array([1 + _n_tokens(s) for s in sequences], dtype=np.int64)
+
     def _cut(self, letters: str, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return ids, starts and widths of the tokens of sequences that lie one behind the other."""
         codes = self._single[np.frombuffer(letters.encode("ascii"), dtype=np.uint8)].astype(np.int64)
@@ -139,3 +143,12 @@ class SixMerTokenizer:
         words = codes[starts[is_word, None] + np.arange(K)]
         ids[is_word] = self._first + words @ len(BASES) ** np.arange(K - 1, -1, -1)
         return ids, starts, np.where(is_word, K, 1)
+
+
+def _n_tokens(sequence: str) -> int:
+    """Return the tokens of a sequence: of every six letters in a run without N, five are saved."""
+    if "N" not in sequence:
+        return len(sequence) - (K - 1) * (len(sequence) // K)
+    n_at = np.flatnonzero(np.frombuffer(sequence.encode("ascii"), dtype=np.uint8) == ord("N"))
+    runs = np.diff(n_at, prepend=-1, append=len(sequence)) - 1
+    return len(sequence) - (K - 1) * int((runs // K).sum())

@@ -1,0 +1,192 @@
+"""What one device does: embed what each view lacks and write it, in as few passes as there can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from glmstore.errors import UnknownNameError
+from glmstore.extraction.embedding import embed_views
+from glmstore.extraction.forward import Take
+from glmstore.extraction.running import Chunk, Progress
+from glmstore.extraction.writing import CommitWriter, Rows
+from glmstore.models.base import ModelEntry
+from glmstore.models.catalogue import get_model
+from glmstore.models.provenance import provenance_of
+from glmstore.sequences.normalise import seq_keys
+from glmstore.views import FeatureView, Provenance
+
+if TYPE_CHECKING:
+    from glmstore.extraction.workers import Work
+    from glmstore.store import FeatureStore
+
+
+class Gate(Protocol):
+    """What a process among several asks before it writes; see :mod:`glmstore.extraction.workers`."""
+
+    def checked(self) -> None:
+        """Say that all sequences of this process can be embedded, as far as can be told beforehand."""
+
+    def open(self) -> None:
+        """Return when the store is ready for rows."""
+
+
+def fill_share(
+    store: FeatureStore, work: Work, sequences: Sequence[str], device: str, gate: Gate, progress: Progress
+) -> None:
+    """Do what one of several processes does of :func:`~glmstore.extraction.materialize_many`.
+
+    Parameters
+    ----------
+    store
+        The store of `work`, opened here.
+    work
+        What all processes have in common.
+    sequences
+        Normalised and distinct, each lacking in one of the views at least.
+    device
+        Torch device.
+    gate
+        Asked before anything is written.
+    progress
+        Called with (sequences done, sequences in all) of this share.
+    """
+    job = Job(
+        store=store,
+        entry=get_model(work.model),
+        views=work.views,
+        sequences=dict(zip(seq_keys(sequences), sequences, strict=True)),
+        precision=work.precision,
+        force=work.force,
+        gate=gate,
+    )
+    job.fill(job.missing(), device, progress)
+
+
+@dataclass
+class Job:
+    """The part of :func:`~glmstore.extraction.materialize_many` that one device does.
+
+    Attributes
+    ----------
+    store
+        Where rows go.
+    entry
+        The model.
+    views
+        What is filled.
+    sequences
+        Key -> sequence.
+    precision
+        Of the forward passes.
+    force
+        Whether rows that the store holds are computed again.
+    gate
+        Asked before anything is written; None where this is the only process.
+    """
+
+    store: FeatureStore
+    entry: ModelEntry
+    views: list[FeatureView]
+    sequences: dict[str, str]
+    precision: Literal["float32", "bfloat16"]
+    force: bool
+    gate: Gate | None = None
+    _declared: set[str] = field(default_factory=set)
+    _open: bool = False
+
+    def _provenance(self, view: FeatureView) -> Provenance:
+        return provenance_of(self.entry.spec, self.precision, view.pooling)
+
+    def missing(self) -> list[list[str]]:
+        """Return, for each view, the keys it lacks; refuses views stored with another origin."""
+        keys, lacking = list(self.sequences), []
+        for view in self.views:
+            there = _is_declared(self.store, view)
+            if there:
+                self._declared.add(view.view_id)
+            if there and not self.force:
+                self.store.declare(view, self._provenance(view))
+            lacking.append(self.store.missing(view, keys) if there and not self.force else keys)
+        return lacking
+
+    def open(self) -> None:
+        """Make the store ready for rows, once; not before there are some: failures leave no trace."""
+        if self._open:
+            return
+        if self.gate is not None:
+            self.gate.open()
+        else:
+            self._prepare()
+        self._open = True
+
+    def _prepare(self) -> None:
+        self.store.add_sequences(list(self.sequences.values()))
+        for view in self.views:
+            if self.force and view.view_id in self._declared:
+                self.store.drop(view)
+            self.store.declare(view, self._provenance(view))
+
+    def commit(self, number: int, rows: Rows) -> None:
+        """Store rows of the view of that number."""
+        self.open()
+        self.store.write(self.views[number], rows.keys, rows.values, rows.lengths)
+
+    def fill(self, missing: Sequence[Sequence[str]], device: str, progress: Progress | None) -> None:
+        """Embed what each view lacks, in as few passes as there are different sets of lacking views."""
+        lacking: dict[str, list[int]] = {}
+        for number, absent in enumerate(missing):
+            for key in absent:
+                lacking.setdefault(key, []).append(number)
+        passes: dict[tuple[int, ...], list[str]] = {}
+        for key, views in lacking.items():
+            passes.setdefault(tuple(views), []).append(key)
+        if passes:
+            model, done = self.entry.load(device), 0
+            ready: list[tuple[tuple[int, ...], list[str], Iterator[tuple[int, Chunk]]]] = []
+            # All are checked, which happens at once, before any is computed, which happens when it is read.
+            for numbers, keys in passes.items():
+                chunks = embed_views(
+                    model,
+                    [self.sequences[key] for key in keys],
+                    [Take(v.layer, v.pooling, v.strand, v.dtype) for v in (self.views[n] for n in numbers)],
+                    precision=self.precision,
+                    device=device,
+                    records=[f"sequence {key} ({self.sequences[key][:20]}…)" for key in keys],
+                    progress=_shifted(progress, done, len(lacking)),
+                )
+                ready.append((numbers, keys, chunks))
+                done += len(keys)
+            if self.gate is not None:
+                self.gate.checked()
+            with CommitWriter(self.commit) as writer:
+                for numbers, keys, chunks in ready:
+                    _write(writer, numbers, keys, chunks)
+        self.open()
+
+
+def _write(
+    writer: CommitWriter, numbers: Sequence[int], keys: Sequence[str], chunks: Iterator[tuple[int, Chunk]]
+) -> None:
+    """Hand over the chunks of one pass; `numbers` are those of its views."""
+    for number, chunk in chunks:
+        rows = Rows([keys[i] for i in chunk.indices.tolist()], chunk.values, chunk.lengths)
+        del chunk
+        writer.add(numbers[number], rows)
+        del rows
+
+
+def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """Return `progress` for one of several passes, counted over all of them."""
+    if progress is None:
+        return None
+    return lambda done, _: progress(before + done, total)
+
+
+def _is_declared(store: FeatureStore, view: FeatureView) -> bool:
+    try:
+        store.view(view.view_id)
+    except UnknownNameError:
+        return False
+    return True
