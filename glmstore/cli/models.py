@@ -177,7 +177,7 @@ def pull_model(
 def _say_shipped(entry: ModelEntry, folder: Path, *, json: bool) -> None:
     if json:
         found = {"verdict": "shipped", "folder": str(folder), "model": entry.name}
-        none = {"repo": None, "notes": [], "files": [], "fingerprint": None}
+        none: dict[str, object] = {"repo": None, "notes": [], "files": [], "fingerprint": None}
         emit_json({**found, "revision": entry.spec.revision, **none})
         return
     to_stdout(f"{entry.name}  comes with the package, nothing to do: revision {entry.spec.revision}")
