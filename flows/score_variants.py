@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+
 from prefect import flow
 from pydantic import Field
 
-from flows.outcomes import compute_cells
+from flows.outcomes import WorkFailedError, compute_cells
 from flows.settings import FlowConfig, thread_pool
 from glmstore.benchmarks.suites import VariantPlan
+from glmstore.errors import GlmstoreError
 from glmstore.estimating import Plan, variants_dry_run
+from glmstore.probing import failed_outcome
+from glmstore.results import Cell
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
-from glmstore.variants.zero_shot import ZeroShotSettings, plan_cell
+from glmstore.variants.planning import plan_cells
+from glmstore.variants.zero_shot import ZeroShotSettings
 from tasks.estimating import publish_plan
 from tasks.features import register_benchmark
 from tasks.variants import score_variant_cell
+
+log = logging.getLogger("glmstore.flows")
 
 
 class ScoreVariantsConfig(FlowConfig):
@@ -33,23 +41,41 @@ class ScoreVariantsConfig(FlowConfig):
 
 @flow(name="score-variants", flow_run_name="score {config.benchmarks}", task_runner=thread_pool())
 def score_variants(config: ScoreVariantsConfig) -> Tally | Plan:
-    """Compute the scores and correlations that the store has no results of."""
+    """Compute the scores and correlations that the store has no results of.
+
+    A cell that was asked for and cannot be planned becomes a failed row; the flow fails after all others.
+    """
     if config.dry_run:
         dry = variants_dry_run(config.store, config.plan, config.settings, force=config.force)
         return publish_plan(dry)
     store, plan = FeatureStore.open(config.store), config.plan
     for benchmark in plan.benchmarks:
         register_benchmark(config.store, benchmark)
-    cells = [
-        plan_cell(store, benchmark, model, scorer, config.settings)
-        for benchmark in plan.benchmarks
-        for model in plan.models
-        for scorer in plan.scorers
+    planned = [
+        plan_cells(store, name, plan.models, plan.scorers, config.settings) for name in plan.benchmarks
     ]
-    return compute_cells(
-        store,
-        cells,
-        lambda cell: score_variant_cell.submit(config.store, cell, config.settings),
-        stage="variants",
-        force=config.force,
-    )
+    for note in dict.fromkeys(note for part in planned for note in part.notes):
+        log.info("variants: %s", note)
+    failures = [_refuse(store, cell, error) for part in planned for cell, error in part.refused]
+    tally = Tally(failed=len(failures))
+    try:
+        computed = compute_cells(
+            store,
+            [cell for part in planned for cell in part.cells],
+            lambda cell: score_variant_cell.submit(config.store, cell, config.settings),
+            stage="variants",
+            force=config.force,
+        )
+    except WorkFailedError as failed:
+        raise WorkFailedError(failures + failed.failures, tally.plus(failed.tally)) from failed
+    if failures:
+        raise WorkFailedError(failures, tally.plus(computed))
+    return computed
+
+
+def _refuse(store: FeatureStore, cell: Cell, error: GlmstoreError) -> tuple[str, str]:
+    """Store the failed row of a cell that cannot be planned; return its name and the reason."""
+    name = f"{cell.head} on {cell.benchmark} with {cell.model}"
+    log.error("%s cannot be planned: %s", name, error)
+    store.write_results(failed_outcome(cell, error).rows)
+    return name, f"{type(error).__name__}: {error}"

@@ -82,7 +82,9 @@ class VariantPlan(Frozen):
 
     benchmarks: tuple[str, ...]
     models: tuple[str, ...]
-    scorers: tuple[str, ...] = ("llr", "cosine")
+    scorers: tuple[str, ...] | None = Field(
+        None, description="Scorers of every model; None: of llr, causal-llr and cosine those it can serve."
+    )
 
 
 class ExplainPlan(Frozen):

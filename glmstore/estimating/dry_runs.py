@@ -17,6 +17,7 @@ from glmstore.estimating.workload import Workload
 from glmstore.finetuning import FineTuneSettings
 from glmstore.models.catalogue import get_model
 from glmstore.planning import FeatureUse, feature_uses
+from glmstore.variants.base import compared_pooling
 from glmstore.variants.zero_shot import ZeroShotSettings
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class DryRun:
             self._fill(request, Workload.of(sequences))
 
     def windows(self, embedded: dict[str, set[str]], settings: ZeroShotSettings) -> None:
-        """Plan the token vectors that scorers on embeddings read: of every window and of the reference."""
+        """Plan the vectors that scorers on embeddings read: of every window and of the reference."""
         models: dict[str, list[str]] = {}
         for benchmark, names in embedded.items():
             for name in sorted(names):
@@ -95,7 +96,7 @@ class DryRun:
                 request = FeatureRequest(
                     model=model,
                     layer=settings.layer,
-                    pooling="tokens",
+                    pooling=compared_pooling(get_model(model).spec),
                     strand=strand,
                 )
                 self._fill(request, Workload.of(sequences))
@@ -111,7 +112,7 @@ class DryRun:
             features=tuple(self._features),
             work=tuple(self.ledger.work),
             unplanned=tuple(self.ledger.unplanned),
-            notes=tuple(notes),
+            notes=(*notes, *self.ledger.notes),
             memory_available=available_memory(self.device),
         )
 

@@ -13,7 +13,7 @@ from glmstore.estimating.plan import Unplanned, Work
 from glmstore.finetuning import plan_cell as adapter_cell
 from glmstore.models.catalogue import get_model
 from glmstore.planning import explained_job, plan_probes
-from glmstore.variants.zero_shot import plan_cell as variant_cell
+from glmstore.variants.planning import plan_cells as variant_cells
 from glmstore.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Ledger:
 
     Attributes
     ----------
-    work, unplanned
+    work, unplanned, notes
         What was found so far.
     """
 
@@ -45,6 +45,7 @@ class Ledger:
         self.shelf, self.force = shelf, force
         self.work: list[Work] = []
         self.unplanned: list[Unplanned] = []
+        self.notes: list[str] = []
         self._history = History(shelf.store)
 
     def holder(self, benchmark: str) -> FeatureStore | None:
@@ -115,7 +116,7 @@ def note_adapters(ledger: Ledger, benchmark: str, models: Sequence[str], setting
 
 
 def note_variants(ledger: Ledger, plan: VariantPlan, settings: ZeroShotSettings) -> dict[str, set[str]]:
-    """Note the zero-shot cells, scorer by scorer.
+    """Note the zero-shot cells, scorer by scorer; one that would fail is named, and the others go on.
 
     Returns
     -------
@@ -124,18 +125,25 @@ def note_variants(ledger: Ledger, plan: VariantPlan, settings: ZeroShotSettings)
 
     Raises
     ------
-    UnknownNameError, ScorerError, LayerError
-        As of :func:`glmstore.variants.zero_shot.plan_cell`.
+    UnknownNameError
+        As of :func:`glmstore.variants.planning.plan_cells`.
     """
-    here = ledger.with_weights(plan.models)
+    present = ledger.with_weights(plan.models)
+    models = [name for name in plan.models if name in present]
     embedded: dict[str, set[str]] = {}
     for benchmark in plan.benchmarks:
         store = ledger.holder(benchmark)
         if store is None:
             continue
         variants = store.benchmark_items(benchmark).height
-        for scorer in plan.scorers:
-            cells = [variant_cell(store, benchmark, m, scorer, settings) for m in plan.models if m in here]
+        found = variant_cells(store, benchmark, models, plan.scorers, settings)
+        ledger.notes += [note for note in found.notes if note not in ledger.notes]
+        for cell, error in found.refused:
+            ledger.leave(f"{cell.head} on {benchmark} with {cell.model}", f"would fail: {error}")
+        kinds: dict[str, list[Cell]] = {}
+        for cell in found.cells:
+            kinds.setdefault(cell.head, []).append(cell)
+        for scorer, cells in kinds.items():
             left = ledger.count("variants", f"{scorer} on {benchmark}, {variants:,} variants", cells)
             embedded.setdefault(benchmark, set()).update(cell.model for cell in left if cell.view != "-")
     return embedded

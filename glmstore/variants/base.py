@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -12,8 +13,32 @@ from glmstore.errors import ScorerError
 
 if TYPE_CHECKING:
     from glmstore.models.base import ModelSpec
+    from glmstore.views import Pooling
 
 Formula = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+_FIXED_SPANS = re.compile(r"character|(overlapping )?(\d+|k)-mer|one-hot window")
+
+
+def compared_pooling(spec: ModelSpec) -> Pooling:
+    """Return under which pooling vectors side by side, of two windows one letter apart, are of one place.
+
+    Letters, k-mers and the bins of one-hot windows are cut by length (and N) alone, so the tokens of both
+    windows have the same spans. Where the letters decide the cut, as in byte-pair encoding, one changed
+    letter moves the borders of tokens, often without changing their number. There, and for every
+    tokenization not known here, each nucleotide has the vector of its token, and nucleotides are compared.
+
+    Parameters
+    ----------
+    spec
+        Its `tokenization` decides.
+
+    Returns
+    -------
+    Pooling
+        "tokens" or "nucleotides".
+    """
+    return "tokens" if _FIXED_SPANS.fullmatch(spec.tokenization) else "nucleotides"
 
 
 @dataclass(frozen=True)
@@ -28,7 +53,8 @@ class Scorer:
         One line for people.
     needs
         ``"base_probs"``: the probabilities of the four letters at the masked position.
-        ``"embeddings"``: the token vectors of the reference and of the alternate window.
+        ``"embeddings"``: the vectors of the reference and of the alternate window, one a token or, where a
+        variant can move the tokens, one a nucleotide (see :func:`compared_pooling`).
         ``"log_likelihood"``: the log-likelihood of both windows, left to right.
     is_signed
         Whether the sign of the score tells the direction of the effect.
@@ -40,7 +66,7 @@ class Scorer:
         ``formula(ref, alt)`` returns float64 [V]. For base_probs both are float [V], the probability of each
         variant's reference and alternate letter; for log_likelihood both are float64 [V], in nats, of
         the window with each variant's reference and alternate letter. For embeddings, `ref` is float [F], all
-        token vectors of the reference window in a row, and `alt` float [V, F].
+        vectors of the reference window in a row, and `alt` float [V, F].
     citation
         Who proposed it.
     """

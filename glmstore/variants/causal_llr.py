@@ -1,4 +1,9 @@
-"""The log-likelihood ratio of whole windows, for models trained left to right."""
+"""The log-likelihood ratio of whole windows, for models trained left to right.
+
+Models of 6-mers side by side cannot spell the one to five letters behind the last whole 6-mer. Their windows
+lose as many letters on the left, as their authors cut them; a variant among those letters is scored in the
+window as it is, less its end. Within one window two framings can thus occur, at most five letters apart.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How far a variant moves the token vectors: all of them in a row, reference window against alternate window.
+"""How far a variant moves the vectors: all of them in a row, reference window against alternate window.
+
+A vector stands for a token where tokens lie alike in both windows, and for a nucleotide where they may not
+(byte-pair encoding): then each nucleotide has its token's vector, and a long token counts once a letter.
 
 The cosine *similarity* is stored, as in Tang et al. 2025, so a strong variant has a low score and a negative
 correlation with the absolute effect is expected. The same holds for the dot product; for the distances L1 and
@@ -50,11 +53,11 @@ def _scorer(name: str, summary: str, formula: Formula, *, similarity: bool) -> S
 SCORERS_OF_CHANGE = (
     _scorer(
         "cosine",
-        "Cosine similarity of the two windows' token vectors; 1 is no change.",
+        "Cosine similarity of the two windows' vectors; 1 is no change.",
         _cosine,
         similarity=True,
     ),
-    _scorer("dot", "Dot product of the two windows' token vectors.", _dot, similarity=True),
-    _scorer("l1", "Sum of absolute differences of the token vectors.", _l1, similarity=False),
-    _scorer("l2", "Euclidean distance of the token vectors.", _l2, similarity=False),
+    _scorer("dot", "Dot product of the two windows' vectors.", _dot, similarity=True),
+    _scorer("l1", "Sum of absolute differences of the vectors.", _l1, similarity=False),
+    _scorer("l2", "Euclidean distance of the vectors.", _l2, similarity=False),
 )

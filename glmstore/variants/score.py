@@ -12,14 +12,16 @@ from glmstore.errors import ScorerError, VariantError
 from glmstore.models.causal_scoring import log_likelihood
 from glmstore.sequences.edit import substitute
 from glmstore.sequences.onehot import BASES, reverse_complement
+from glmstore.variants.base import compared_pooling
 
 if TYPE_CHECKING:
     from glmstore.models.base import GenomicLM, MaskedLM
+    from glmstore.models.causal_scoring import CausalLM
     from glmstore.variants.base import Scorer
 
 Strands = Literal["forward", "both"]
 Tokens = tuple[np.ndarray, np.ndarray, np.ndarray | None]
-"""Row numbers int [n], token vectors [n, T, D], and true token counts int [n] (None: all T)."""
+"""Row numbers int [n], vectors [n, T, D] of tokens or nucleotides, and true counts int [n] (None: all T)."""
 
 
 def check_variants(reference: str, variants: pl.DataFrame) -> None:
@@ -96,53 +98,77 @@ def base_prob_scores(
 
 
 def likelihood_scores(
-    model: GenomicLM, reference: str, variants: pl.DataFrame, scorer: Scorer, *, batch_size: int = 16
+    model: CausalLM, reference: str, variants: pl.DataFrame, scorer: Scorer, *, batch_size: int = 16
 ) -> np.ndarray:
     """Return float64 [V] from the log-likelihoods of whole windows, each read once from left to right.
 
     Every token after the variant is part of the score: a causal model feels a change in all that follows it.
+    Where the window ends in letters that make no whole token, as many are cut from its left, for reference
+    and alternate alike; a variant among the letters cut is scored in the whole window.
 
     Raises
     ------
     ScorerError
-        If the model is not causal, or its tokens do not spell a variant's place (an N, or the rest of a 6-mer
-        vocabulary at the window's end), so that both alleles are one sequence to it.
+        If the tokens do not spell a variant's place even so (an N beside it, a window shorter than a token),
+        and both alleles are one sequence to the model.
     """
     alternates = alternate_windows(reference, variants)
-    for start in range(0, len(alternates), batch_size):
-        ids = model.encode([reference, *alternates[start : start + batch_size]]).ids
+    cut, scores = _unspelled_rest(model, reference), np.empty(len(variants), np.float64)
+    is_cut_off = (variants["offset"] < cut).to_numpy()
+    for rows, start in ((np.flatnonzero(~is_cut_off), cut), (np.flatnonzero(is_cut_off), 0)):
+        if not rows.size:
+            continue
+        windows = [reference[start:], *(alternates[row][start:] for row in rows)]
+        _check_told_apart(model, windows, variants[rows], scorer, batch_size)
+        nats = log_likelihood(model, windows, batch_size=batch_size)
+        scores[rows] = scorer.formula(np.broadcast_to(nats[0], len(rows)), nats[1:])
+    return scores
+
+
+def _unspelled_rest(model: CausalLM, reference: str) -> int:
+    """Return how many letters at the end of a window make no whole token; 0 where all do, or none does."""
+    batch = model.encode([reference])
+    last = int((~batch.special_mask[0]).nonzero().max())
+    start, end = batch.spans[0, last].tolist()
+    is_spelled = bool(model.tokenizer.strings[int(batch.ids[0, last])])
+    return 0 if is_spelled or "N" in reference[start:end] or start == 0 else end - start
+
+
+def _check_told_apart(
+    model: GenomicLM, windows: list[str], variants: pl.DataFrame, scorer: Scorer, batch_size: int
+) -> None:
+    for start in range(0, len(variants), batch_size):
+        ids = model.encode([windows[0], *windows[1 + start : 1 + start + batch_size]]).ids
         unseen = np.flatnonzero((ids[1:] == ids[0]).all(dim=1).cpu().numpy())
         if unseen.size:
             offset, ref, alt = variants.select("offset", "ref", "alt").row(start + int(unseen[0]))
             raise ScorerError(
                 f"{scorer.name}: the tokens of {model.spec.name} are the same with {ref} and {alt} at offset "
-                f"{offset} (0-based, on the strand that is read), so it cannot tell them apart. Cut the "
-                "window to a multiple of its token length."
+                f"{offset} (0-based, on the strand that is read), so it cannot tell them apart. An N beside "
+                "the variant hides it, or the window is shorter than a token: choose another window."
             )
-    nats = log_likelihood(model, [reference, *alternates], batch_size=batch_size)
-    return scorer.formula(np.broadcast_to(nats[0], len(alternates)), nats[1:])
 
 
 def embedding_scores(
     scorer: Scorer, reference: np.ndarray, alternates: Iterable[Tokens], variants: pl.DataFrame
 ) -> np.ndarray:
-    """Return float64 [V] from token vectors, chunk by chunk.
+    """Return float64 [V] from token-level vectors, chunk by chunk.
 
     Parameters
     ----------
     scorer
         One that needs embeddings.
     reference
-        [T, D], the reference window's token vectors, without padding.
+        [T, D], the reference window's vectors under :func:`compared_pooling`, without padding.
     alternates
-        Chunks of the alternate windows' token vectors; row numbers are those of `variants`.
+        Chunks of the alternate windows' vectors; row numbers are those of `variants`.
     variants
         Names the variant in an error.
 
     Raises
     ------
     ScorerError
-        If a variant changes the number of tokens: vectors side by side would then be of other nucleotides.
+        If a variant changes the number of vectors: side by side they would then be of other nucleotides.
     """
     scores = np.empty(len(variants), np.float64)
     count = len(reference)
@@ -153,8 +179,8 @@ def embedding_scores(
             offset, ref, alt = variants.select("offset", "ref", "alt").row(int(rows[differing[0]]))
             raise ScorerError(
                 f"{scorer.name}: variant {ref}>{alt} at offset {offset} (0-based) changes the number of "
-                f"tokens from {count} to {counts[differing[0]]}, so they cannot be compared one by one. "
-                f"Use a scorer on masked letters."
+                f"vectors from {count} to {counts[differing[0]]}, so they cannot be compared one by one. "
+                f"Compare them under pooling 'nucleotides'."
             )
         flat = values[:, :count].reshape(len(rows), -1)
         scores[rows] = scorer.formula(reference.reshape(-1), flat)
@@ -166,7 +192,12 @@ def _embedded(model: GenomicLM, sequences: list[str], layer: int | str | None) -
 
     number = model.spec.resolve_layer(layer)
     for chunk in embed(
-        model, sequences, layer=number, pooling="tokens", dtype="float32", precision="float32"
+        model,
+        sequences,
+        layer=number,
+        pooling=compared_pooling(model.spec),
+        dtype="float32",
+        precision="float32",
     ):
         yield chunk.indices, chunk.values, chunk.lengths
 
@@ -177,7 +208,7 @@ def _one_strand(
     if scorer.needs == "base_probs":
         return base_prob_scores(model, reference, variants, scorer)  # type: ignore[arg-type]
     if scorer.needs == "log_likelihood":
-        return likelihood_scores(model, reference, variants, scorer)
+        return likelihood_scores(model, reference, variants, scorer)  # type: ignore[arg-type]
     ((_, values, lengths),) = _embedded(model, [reference], layer)
     tokens = values[0] if lengths is None else values[0, : int(lengths[0])]
     return embedding_scores(
@@ -207,7 +238,7 @@ def score_element(
     scorer
         An entry of ``SCORERS``.
     layer
-        Layer of the token vectors; None is the model's default. Only scorers on embeddings use it.
+        Layer of the vectors; None is the model's default. Only scorers on embeddings use it.
     strands
         "both" averages the score with that of the reverse complement.
 
@@ -220,7 +251,7 @@ def score_element(
     VariantError
         If a variant does not fit the window.
     ScorerError
-        If the model cannot serve the scorer, or a variant changes the number of tokens.
+        If the model cannot serve the scorer, or its tokens cannot tell the alleles of a variant apart.
     LayerError
         If the model has no such layer.
     """

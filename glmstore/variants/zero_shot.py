@@ -17,6 +17,7 @@ from glmstore.results import Cell, ResultRow
 from glmstore.rows import measured_row, prediction_rows
 from glmstore.sequences.normalise import seq_key, seq_keys
 from glmstore.variants import SCORERS
+from glmstore.variants.base import compared_pooling
 from glmstore.variants.score import Strands, Tokens, check_variants, embedding_scores, score_element
 
 if TYPE_CHECKING:
@@ -26,17 +27,16 @@ if TYPE_CHECKING:
     from glmstore.views import FeatureView, Strand
 
 PROTOCOL = "glmstore"
-READ_ROWS = 256
-"""Token matrices held at once: 256 windows of 230 x 96 in float16 are 11 MB."""
+READ_NUMBERS = 256 * 230 * 96
+"""Numbers of stored vectors held at once, 11 MB in float16: 256 windows of 230 x 96; at least one window."""
 
 
 class ZeroShotSettings(Frozen):
     """Every choice that changes a zero-shot result."""
 
-    scorers: tuple[str, ...] = Field(("llr", "cosine"), description="Entries of the scorer registry.")
     layer: int | Literal["mid", "last"] | None = Field(
         "last",
-        description="Layer of the token vectors; None: the model's default. Not used on masked letters.",
+        description="Layer of the vectors; None: the model's default. Not used on masked letters.",
     )
     strands: Strands = Field("forward", description="'both' averages the scores of the two strands.")
     n_resamples: int = Field(1000, ge=100, description="Bootstrap resamples over positions.")
@@ -78,16 +78,30 @@ def plan_cell(
         raise ScorerError(
             f"{benchmark} has {bench.label_kind} labels; zero-shot scores need variant effects."
         )
+    view = _view(spec, settings, "forward").name if chosen.needs == "embeddings" else "-"
+    return named_cell(store, benchmark, model, scorer, settings, view=view)
+
+
+def named_cell(
+    store: FeatureStore,
+    benchmark: str,
+    model: str,
+    scorer: str,
+    settings: ZeroShotSettings,
+    *,
+    view: str = "-",
+) -> Cell:
+    """Return the identity of a run without asking whether it can be done; errors for unknown names only."""
     return Cell(
         benchmark=benchmark,
         benchmark_digest=store.benchmark_digest(benchmark),
         model=model,
-        view=_view(spec, settings, "forward").name if chosen.needs == "embeddings" else "-",
+        view=view,
         head=scorer,
         protocol=PROTOCOL,
-        split=bench.split,
+        split=store.benchmark_spec(benchmark).split,
         settings={
-            "revision": spec.revision,
+            "revision": get_model(model).spec.revision,
             "strands": settings.strands,
             "n_resamples": settings.n_resamples,
         },
@@ -104,28 +118,30 @@ def run_cell(
 ) -> ZeroShotOutcome:
     """Score every variant of the benchmark and correlate with the measured effects, per locus and signed.
 
-    Scorers on embeddings read token vectors from the store and embed only the windows it lacks, so a second
-    scorer on the same layer computes nothing. A view keeps the compute precision of every other view and
-    float16 numbers; against float32 throughout this moves a CAGI5 locus's correlations by less than 0.002.
-    Scorers on masked letters compute in float32 and store nothing but their scores.
+    Scorers on embeddings read the vectors of tokens, or of nucleotides, from the store and embed only the
+    windows it lacks, so a second scorer on the same layer computes nothing. A view keeps the compute
+    precision of every other view and float16 numbers; against float32 throughout this moves a CAGI5 locus's
+    correlations by less than 0.002. Scorers on probabilities compute in float32 and store nothing but their
+    scores.
 
     Parameters
     ----------
     store
-        Holds the benchmark; token views of the windows are added to it, results are not.
+        Holds the benchmark; token-level views of the windows are added to it, results are not.
     cell
         From :func:`plan_cell` with the same `settings`.
     settings
         See :class:`ZeroShotSettings`.
     device
-        Torch device of the masked passes.
+        Torch device of the passes that give probabilities.
     progress
         ``progress(done, of)`` in windows embedded.
 
     Raises
     ------
     ScorerError
-        If the benchmark has no reference window, or a variant changes the number of tokens.
+        If the benchmark has no reference window, or the model's tokens cannot tell the alleles of a variant
+        apart.
     VariantError
         If an item is not a single-letter change of the reference.
     StaleCellError
@@ -207,7 +223,7 @@ def _only_difference(reference: str, sequence: str, item: str) -> int:
 
 
 def _view(spec: ModelSpec, settings: ZeroShotSettings, strand: Strand) -> FeatureView:
-    return spec.view(layer=settings.layer, pooling="tokens", strand=strand)
+    return spec.view(layer=settings.layer, pooling=compared_pooling(spec), strand=strand)
 
 
 def _from_store(
@@ -230,11 +246,14 @@ def _from_store(
         materialize(store, model, [reference, *sequences], view=view, progress=progress)
         read = store.read(view, [seq_key(reference)])
         tokens = read.values[0] if read.lengths is None else read.values[0, : int(read.lengths[0])]
-        scores.append(embedding_scores(scorer, tokens, _stored(store, view, seq_keys(sequences)), items))
+        scores.append(
+            embedding_scores(scorer, tokens, _stored(store, view, seq_keys(sequences), tokens.size), items)
+        )
     return np.asarray(np.mean(scores, axis=0))
 
 
-def _stored(store: FeatureStore, view: FeatureView, keys: list[str]) -> Iterator[Tokens]:
-    for start in range(0, len(keys), READ_ROWS):
-        part = store.read(view, keys[start : start + READ_ROWS])
+def _stored(store: FeatureStore, view: FeatureView, keys: list[str], size: int) -> Iterator[Tokens]:
+    rows = max(1, READ_NUMBERS // size)
+    for start in range(0, len(keys), rows):
+        part = store.read(view, keys[start : start + rows])
         yield np.arange(start, start + len(part.values)), part.values, part.lengths

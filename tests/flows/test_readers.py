@@ -8,21 +8,26 @@ import pytest
 
 from flows.explain import ExplainConfig, explain
 from flows.finetune_adapters import FinetuneAdaptersConfig, finetune_adapters
+from flows.outcomes import WorkFailedError
 from flows.pretrain import PretrainFlowConfig, pretrain
+from flows.run_suite import RunSuiteConfig, run_suite
 from flows.score_variants import ScoreVariantsConfig, score_variants
 from flows.train_probes import TrainProbesConfig, train_probes
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec
-from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, TunePlan, VariantPlan, ViewRequest
+from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, Suite, TunePlan, VariantPlan, ViewRequest
 from glmstore.errors import UnknownNameError
+from glmstore.estimating import Plan
 from glmstore.extraction import materialize
 from glmstore.finetuning import FineTuneSettings
 from glmstore.models.gpn_config import GPNConfig
 from glmstore.pretraining import HoldOut, PretrainConfig
+from glmstore.report.summary import SuiteSummary
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
 from glmstore.workspace import Workspace
 
 TWIN = "rand_init:gpn-mini:0"
+CAUSAL = "rand_init:hyenadna-tiny-1k:0"
 KMER = ViewRequest(model="kmer2")
 
 
@@ -59,7 +64,9 @@ def test_an_adapter_is_trained_saved_judged_and_embeds_a_view_of_its_own(toy_sto
     assert not np.allclose(ours, base)
 
 
-def test_variants_are_scored_by_every_scorer_asked_for(toy_store: FeatureStore) -> None:
+@pytest.fixture
+def variant_store(toy_store: FeatureStore) -> FeatureStore:
+    """The store with every SNV of 16 nucleotides besides."""
     reference = "ACGTTGCAAGCTTACG"
     snvs = [(i, ref, alt) for i, ref in enumerate(reference) for alt in "ACGT" if alt != ref]
     items = pl.DataFrame(
@@ -78,13 +85,44 @@ def test_variants_are_scored_by_every_scorer_asked_for(toy_store: FeatureStore) 
     }
     spec = BenchmarkSpec.model_validate(described)
     toy_store.register_benchmark(spec, BenchmarkData(items, {"reference": reference}))
-    plan = VariantPlan(benchmarks=("toy_variants",), models=(TWIN,))
-    config = ScoreVariantsConfig(store=toy_store.uri, plan=plan)
-    assert score_variants(config) == Tally(computed=2)
-    assert score_variants(config) == Tally(reused=2)
-    rows = toy_store.results(benchmark="toy_variants")
-    assert set(rows["head"]) == {"llr", "cosine"}
+    return toy_store
+
+
+def test_variants_are_scored_by_every_scorer_that_a_model_serves(variant_store: FeatureStore) -> None:
+    plan = VariantPlan(benchmarks=("toy_variants",), models=("gpn-mini", TWIN, CAUSAL))
+    suite = Suite(name="toy", summary="x", models=(ViewRequest(model=TWIN),), variants=plan)
+    summary = run_suite(RunSuiteConfig(store=variant_store.uri, suite=suite))
+    assert isinstance(summary, SuiteSummary)
+    assert (summary.computed_cells, summary.failed_cells) == (6, 0)
+    config = ScoreVariantsConfig(store=variant_store.uri, plan=plan)
+    assert score_variants(config) == Tally(reused=6)
+    rows = variant_store.results(benchmark="toy_variants")
+    assert set(rows.select("model", "head").iter_rows()) == {
+        ("gpn-mini", "llr"),
+        ("gpn-mini", "cosine"),
+        (TWIN, "llr"),
+        (TWIN, "cosine"),
+        (CAUSAL, "causal-llr"),
+        (CAUSAL, "cosine"),
+    }
     assert rows["n"].unique().to_list() == [48]
+    assert rows["status"].unique().to_list() == ["ok"]
+
+
+def test_a_scorer_asked_of_a_model_that_cannot_serve_it_is_a_failed_row_among_finished_ones(
+    variant_store: FeatureStore,
+) -> None:
+    plan = VariantPlan(benchmarks=("toy_variants",), models=(CAUSAL, TWIN), scorers=("llr",))
+    config = ScoreVariantsConfig(store=variant_store.uri, plan=plan)
+    with pytest.raises(WorkFailedError, match=f"llr on toy_variants with {CAUSAL}: ScorerError") as failed:
+        score_variants(config)
+    assert failed.value.tally == Tally(computed=1, failed=1)
+    rows = variant_store.results(benchmark="toy_variants")
+    assert set(rows.select("model", "status").iter_rows()) == {(TWIN, "ok"), (CAUSAL, "failed")}
+    dry = score_variants(config.model_copy(update={"dry_run": True}))
+    assert isinstance(dry, Plan)
+    assert [u.what for u in dry.unplanned] == [f"llr on toy_variants with {CAUSAL}"]
+    assert [(w.asked, w.to_do) for w in dry.work] == [(1, 0)]
 
 
 def test_a_benchmark_without_known_sites_is_not_explained(toy_store: FeatureStore) -> None:

@@ -46,12 +46,24 @@ def test_everything_after_the_variant_is_part_of_the_score() -> None:
     assert abs(short - long) > 1e-4
 
 
-def test_a_variant_that_the_tokens_do_not_spell_is_refused() -> None:
+def test_letters_behind_the_last_whole_6_mer_are_scored_in_a_window_cut_from_the_left() -> None:
     model = FAMILIES["generator"].tiny_model()
     window = WINDOW + "AC"
-    with pytest.raises(
-        ScorerError, match=r"the same with A and C at offset 24 .*multiple of its token length"
-    ):
+    table = variants(window)
+    found = score_element(model, window, table, SCORER)
+    windows = alternate_windows(window, table)
+    cut = log_likelihood(model, [w[2:] for w in windows]) - log_likelihood(model, [window[2:]])
+    whole = log_likelihood(model, windows) - log_likelihood(model, [window])
+    behind = (table["offset"] >= 2).to_numpy()
+    assert np.count_nonzero(~behind) == 6
+    np.testing.assert_allclose(found, np.where(behind, cut, whole), atol=1e-4)
+    assert (np.abs(found) > 1e-6).all(), "every variant is seen"
+
+
+@pytest.mark.parametrize("window", [WINDOW + "ANCGTA", "ACGT", WINDOW + "AN"])
+def test_a_variant_that_no_token_spells_is_refused(window: str) -> None:
+    model = FAMILIES["generator"].tiny_model()
+    with pytest.raises(ScorerError, match=r"the same with A and C at offset (24|0) \(0-based"):
         score_element(model, window, variants(window), SCORER)
 
 

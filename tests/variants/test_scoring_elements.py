@@ -171,10 +171,10 @@ def test_padding_beyond_the_true_tokens_does_not_count() -> None:
     np.testing.assert_array_equal(scores, [0.0])
 
 
-def test_a_variant_that_changes_the_token_count_is_refused_by_name() -> None:
+def test_a_variant_that_changes_the_number_of_vectors_is_refused_by_name() -> None:
     reference = np.zeros((3, 2), np.float32)
     chunk = (np.array([1, 0]), np.zeros((2, 4, 2), np.float32), np.array([4, 3]))
-    with pytest.raises(ScorerError, match=r"A>G at offset 7 .* number of tokens from 3 to 4"):
+    with pytest.raises(ScorerError, match=r"A>G at offset 7 .* number of vectors from 3 to 4"):
         embedding_scores(SCORERS["cosine"], reference, [chunk], _variants((5, "A", "C"), (7, "A", "G")))
 
 

@@ -11,10 +11,11 @@ import polars as pl
 import pytest
 
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec
-from glmstore.errors import ScorerError, UnknownNameError, VariantError
+from glmstore.errors import LayerError, ScorerError, UnknownNameError, VariantError, WeightsError
 from glmstore.models import get_model
 from glmstore.store import FeatureStore
 from glmstore.variants import SCORERS
+from glmstore.variants.planning import plan_cells
 from glmstore.variants.score import score_element
 from glmstore.variants.zero_shot import ZeroShotSettings, plan_cell, run_cell, window
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from glmstore.data.fetch import Fetcher
 
 MODEL = "rand_init:gpn-mini:0"
+CAUSAL = "rand_init:hyenadna-tiny-1k:0"
 SETTINGS = ZeroShotSettings(n_resamples=100)
 REFERENCE = "ACGTTGCAAGCTTACG"
 SNVS = [(i, ref, alt) for i, ref in enumerate(REFERENCE) for alt in "ACGT" if alt != ref]
@@ -142,6 +144,55 @@ def test_the_identity_of_a_cell_holds_what_changes_its_numbers() -> None:
         key(n_resamples=200),
     }
     assert len(different) == 6
+
+
+def test_the_cells_of_the_shipped_model_keep_their_identity() -> None:
+    store = _store(np.linspace(-1, 1, 48))
+    cells = [plan_cell(store, "toy_variants", "gpn-mini", s, ZeroShotSettings()) for s in ("llr", "cosine")]
+    assert [cell.key for cell in cells] == [
+        "762dca1df237f64b48a2b0a1255797fb",
+        "94a663efcb339db86e4493fe829d6286",
+    ]
+    assert cells[1].view == "gpn-mini/8/tokens/forward/float16@0481d90e"
+
+
+def test_every_model_is_planned_with_the_scorers_it_serves() -> None:
+    models = ("gpn-mini", CAUSAL, "kmer4")
+    plan = plan_cells(_store(np.linspace(-1, 1, 48)), "toy_variants", models, None, SETTINGS)
+    assert [(cell.model, cell.head) for cell in plan.cells] == [
+        ("gpn-mini", "llr"),
+        ("gpn-mini", "cosine"),
+        (CAUSAL, "causal-llr"),
+        (CAUSAL, "cosine"),
+    ]
+    assert plan.refused == []
+    assert plan.notes == [
+        "causal-llr is left out for gpn-mini, kmer4, which cannot serve it.",
+        f"llr is left out for {CAUSAL}, kmer4, which cannot serve it.",
+        "cosine is left out for kmer4, which cannot serve it.",
+    ]
+
+
+def test_a_cell_that_was_asked_for_and_cannot_be_planned_holds_up_no_other() -> None:
+    store = _store(np.linspace(-1, 1, 48))
+    plan = plan_cells(store, "toy_variants", (CAUSAL, "gpn-mini"), ("llr", "cosine"), SETTINGS)
+    assert [(c.model, c.head) for c in plan.cells] == [
+        (CAUSAL, "cosine"),
+        ("gpn-mini", "llr"),
+        ("gpn-mini", "cosine"),
+    ]
+    ((cell, error),) = plan.refused
+    assert (cell.model, cell.head, cell.view) == (CAUSAL, "llr", "-")
+    assert isinstance(error, ScorerError)
+    deep = SETTINGS.model_copy(update={"layer": 8})
+    plan = plan_cells(store, "toy_variants", (CAUSAL, "gpn-brassicales", "gpn-mini"), ("cosine",), deep)
+    assert [c.model for c in plan.cells] == ["gpn-mini"]
+    assert {c.model: type(e) for c, e in plan.refused} == {
+        CAUSAL: LayerError,
+        "gpn-brassicales": WeightsError,
+    }
+    with pytest.raises(UnknownNameError, match="gpn-mimi"):
+        plan_cells(store, "toy_variants", ("gpn-mini", "gpn-mimi"), None, SETTINGS)
 
 
 def test_what_cannot_be_planned_is_refused() -> None:
