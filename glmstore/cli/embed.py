@@ -71,7 +71,7 @@ def embed(
     json: Json = False,
 ) -> None:
     """Embed a file or a benchmark; HELP is what users read."""
-    from glmstore.extraction import materialize_many
+    from glmstore.extraction import materialize_many, resolve_device
     from glmstore.models.catalogue import get_model
     from glmstore.models.checkpoints.readiness import require_ready
 
@@ -86,6 +86,8 @@ def embed(
     ]
     # Windows read sequences of any length.
     limits = None if views[0].pooling == "windowed-mean" else spec
+    for name in device or (None,):
+        resolve_device(name)
     sequences, opened = _gather(source, store_uri(store), column, ambiguous, limits)
     unique = list(dict.fromkeys(sequences))
     with progress(f"embedding with {model}", "sequences") as advance:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from glmstore.config import Settings
 from glmstore.errors import UnknownNameError
 from glmstore.models.base import Batch, DerivedModel, GenomicLM, ModelEntry, ModelSpec
+from glmstore.models.encoding import TokenLimited
 from glmstore.models.layered import Layered
 from glmstore.views import Provenance
 from glmstore.workspace import Workspace
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from glmstore.finetuning.saving import Manifest
@@ -29,6 +31,17 @@ class AdaptedModel(Layered):
     def encode(self, sequences: Sequence[str]) -> Batch:
         """Tokenise as the backbone does."""
         return self._backbone.encode(sequences)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest input in tokens, as the backbone has it."""
+        return self._backbone.max_tokens if isinstance(self._backbone, TokenLimited) else None
+
+    def count_tokens(self, sequences: Sequence[str]) -> np.ndarray:
+        """Return int64 [n], the tokens of each sequence; asked only where `max_tokens` is a number."""
+        if not isinstance(self._backbone, TokenLimited):
+            raise TypeError(f"{self.spec.name} counts letters, not tokens.")
+        return self._backbone.count_tokens(sequences)
 
     def layers(self, batch: Batch) -> Iterator[Tensor]:
         """Yield the adapted backbone's hidden states, [B, T, D], layer by layer."""
