@@ -266,15 +266,7 @@ def shipped_folder(model: str) -> Path | None:
 
 
 def how_to_get(model: str, source: HubSource | str | None) -> str:
-    """Return the command that brings weights here, and where to run it, in words.
-
-    Parameters
-    ----------
-    model
-        Registry name of the model whose weights they are.
-    source
-        Where they are published; None for weights on no hub.
-    """
+    """Return the command that brings a model's weights here, and where to run it; no `source`: on no hub."""
     if source is None:
         return f"on no hub: `glmstore models pull {model} --from FOLDER` adopts them from a folder"
     return (
