@@ -16,10 +16,9 @@ from glmstore.heads.neural.layers import SeededDropout, seed_layers
 from glmstore.models.pooling import pool
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-
     from glmstore.finetuning.settings import FineTuneSettings
     from glmstore.heads.base import TrainedKind
+    from glmstore.hugging_face import PeftModel
     from glmstore.models.base import Batch, GenomicLM
 
 PREDICT_BATCH = 256
@@ -134,8 +133,18 @@ class TunedModel:
         return out
 
     def train(self, mode: bool = True) -> None:
-        """Switch dropout on or off."""
-        self.peft.train(mode)
+        """Switch the dropout of the adapter and the head on or off; the backbone stays in evaluation mode.
+
+        A backbone's own dropout, which only some families have, draws from torch's global random state, so
+        no seed would give the same adapter twice; and what it is there for, keeping the weights it was
+        pretrained with from fitting too closely, is settled: they are frozen.
+        """
+        from glmstore.hugging_face import LoraLayer
+
+        self.peft.eval()
+        for part in self.peft.modules():
+            if isinstance(part, LoraLayer):
+                part.lora_dropout.train(mode)
         self.head.train(mode)
 
     def trainable(self) -> dict[str, Tensor]:
@@ -185,7 +194,7 @@ def attach(model: GenomicLM, settings: FineTuneSettings) -> PeftModel:
     HeadError
         If the model cannot take an adapter.
     """
-    from peft import LoraConfig, get_peft_model
+    from glmstore.hugging_face import LoraConfig, get_peft_model
 
     network = network_of(model)
     targets = model.spec.lora_targets
@@ -206,7 +215,7 @@ def draw(tuned: TunedModel, seed: int) -> None:
     peft draws from torch's global one, which trainings in several threads would share. The distributions are
     those of peft and torch: the first factor and the head uniform, the second factor 0.
     """
-    from peft.tuners.lora import LoraLayer
+    from glmstore.hugging_face import LoraLayer
 
     device = next(tuned.head.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)

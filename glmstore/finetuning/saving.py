@@ -112,8 +112,9 @@ def save_finetuned(tuned: TunedModel, folder: Path, origin: Origin) -> Manifest:
 
 
 def _describe(tuned: TunedModel, revision: str, draft: Path, origin: Origin) -> Manifest:
-    import peft
     import torch
+
+    from glmstore.hugging_face import PEFT_VERSION
 
     return Manifest(
         base_model=tuned.model.spec.name,
@@ -124,7 +125,7 @@ def _describe(tuned: TunedModel, revision: str, draft: Path, origin: Origin) -> 
         adapter_sha256=_sha256(draft / ADAPTER),
         head_sha256=_sha256(draft / HEAD),
         code_version=__version__,
-        peft_version=peft.__version__,
+        peft_version=PEFT_VERSION,
         torch_version=str(torch.__version__),
     )
 
@@ -185,8 +186,9 @@ def load_finetuned(folder: Path | str, device: str = "cpu") -> TunedModel:
     manifest = read_manifest(folder)
     _check_files(folder, manifest)
     model = _base(manifest, folder, device)
-    from peft import PeftModel
     from safetensors.torch import load_file
+
+    from glmstore.hugging_face import PeftModel
 
     peft = PeftModel.from_pretrained(Backbone(network_of(model)), str(folder), torch_device=device)
     dilate(peft)

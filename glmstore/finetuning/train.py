@@ -132,8 +132,9 @@ def fine_tune(
     settings
         See :class:`FineTuneSettings`.
     seed
-        Of the adapter's and the head's first weights, the order of batches and dropout, none of which comes
-        from torch's global random state: trainings in several threads do not disturb one another.
+        Of the adapter's and the head's first weights, the order of batches and the adapter's dropout, none of
+        which comes from torch's global random state: trainings in several threads do not disturb one another.
+        The backbone is in evaluation mode all the while, without the dropout it may have had in pretraining.
     progress
         Called after every step.
 

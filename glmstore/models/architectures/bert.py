@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
-from transformers import BertConfig
-from transformers.models.bert.modeling_bert import BertForMaskedLM
+
+from glmstore.hugging_face import BertConfig, BertForMaskedLM
 
 
 class Bert(BertForMaskedLM):  # type: ignore[misc]  # transformers is untyped here

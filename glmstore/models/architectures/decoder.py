@@ -17,9 +17,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig
-from transformers.models.mixtral.modeling_mixtral import (
+
+from glmstore.hugging_face import (
+    LlamaConfig,
+    LlamaForCausalLM,
     MixtralAttention,
+    MixtralConfig,
     MixtralRMSNorm,
     MixtralRotaryEmbedding,
 )

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import EsmConfig, EsmForMaskedLM
-from transformers.masking_utils import create_bidirectional_mask
+
+from glmstore.hugging_face import EsmConfig, EsmForMaskedLM, create_bidirectional_mask
 
 
 class EsmNetwork(nn.Module):
