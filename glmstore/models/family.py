@@ -125,11 +125,10 @@ class Family:
         return hashlib.blake2b(payload.encode(), digest_size=8).hexdigest()
 
     def untrained_network(self, config: Config, seed: int) -> nn.Module:
-        """Return a network whose weights depend on `config` and `seed` only."""
-        import torch
+        """Return a network whose weights depend on `config` and `seed` only, in any thread."""
+        from glmstore.models.architectures.drawing import DrawnFrom
 
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with DrawnFrom(seed):
             return self.network(config)
 
 

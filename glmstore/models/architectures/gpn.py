@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
+from glmstore.models.architectures.drawing import DrawnFrom
 from glmstore.models.gpn_config import GPNConfig
 
 
@@ -158,7 +158,6 @@ class GPNForMaskedLM(nn.Module):
 
 
 def initialise(config: GPNConfig, seed: int) -> GPNForMaskedLM:
-    """Return an untrained network whose weights depend on `config` and `seed` only."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    """Return an untrained network whose weights depend on `config` and `seed` only, in any thread."""
+    with DrawnFrom(seed):
         return GPNForMaskedLM(config)
