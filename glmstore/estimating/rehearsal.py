@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from glmstore.models.base import Batch, ModelSpec
-    from glmstore.models.family import Architecture, Network
+    from glmstore.models.family import Architecture
+    from glmstore.models.network import Network
     from glmstore.models.tokenizers.base import Tokenizer
 
 LARGE = 4096

@@ -68,7 +68,8 @@ class Needs:
             f"It needs Linux, Python 3.11 or 3.12, an NVIDIA GPU of compute capability "
             f"{self.capability[0]}.{self.capability[1]} or more with CUDA 12.1 or later, {self.weight_gb} GB "
             f"of GPU memory for the weights alone (spread over all visible GPUs), flash-attn, {engine}"
-            f"the package {PACKAGE} (`pip install {PACKAGE}`), and about {self.weight_gb} GB of download and disk."
+            f"the package {PACKAGE} (`pip install {PACKAGE}`), and about {self.weight_gb} GB of download and "
+            f"disk."
         )
 
     def lacking(self) -> list[str]:

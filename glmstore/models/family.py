@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from glmstore.errors import WeightsError
 from glmstore.models.base import GenomicLM, ModelEntry, ModelSpec, Pretraining, Untrained
 from glmstore.models.checkpoints.source import HubSource, Pulled, folder_of, read_record, require, verify
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from glmstore.models.architectures.language_model import LanguageModel
     from glmstore.models.tokenizers.base import Tokenizer
@@ -23,28 +23,6 @@ if TYPE_CHECKING:
 Config = Mapping[str, Any]
 ROUNDING = 64
 """Published embeddings are padded to multiples of this at most, so that many rows may have no id."""
-
-
-class Network(Protocol):
-    """What the torch module of a family does; its parameters carry the published names."""
-
-    def states(self, ids: Tensor, attention_mask: Tensor | None) -> Iterator[Tensor]:
-        """Yield float [B, T, D] of the embedding (layer 0), then of every block, each when asked for.
-
-        The last one is what the published model calls its last hidden state, a final norm included.
-
-        Parameters
-        ----------
-        ids
-            int64 [B, I], padded on the right; I is T unless the network bins its input.
-        attention_mask
-            bool [B, I], False on padding; None when there is none.
-        """
-        ...
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return vocabulary logits [..., V] of last hidden states [..., D]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +34,7 @@ class Family:
     name
         Short name, as in ``glmstore.models.known_answers``.
     network
-        ``network(config)`` returns the torch module (a :class:`Network`) with freshly drawn weights.
+        ``network(config)`` returns the torch module (a :class:`glmstore.models.network.Network`) with freshly drawn weights.
         Configurations have the keys of the published ``config.json``.
     tokenizer
         ``tokenizer(config, folder)`` returns the tokenizer; `folder` holds the pulled files, None where

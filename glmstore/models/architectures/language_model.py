@@ -19,7 +19,7 @@ from glmstore.views import Provenance
 if TYPE_CHECKING:
     import numpy as np
 
-    from glmstore.models.family import Network
+    from glmstore.models.network import Network
     from glmstore.models.tokenizers.base import Tokenizer
 
 BaseMode = Literal["marginal", "conditional"]
