@@ -34,7 +34,8 @@ class Family:
     name
         Short name, as in ``glmstore.models.known_answers``.
     network
-        ``network(config)`` returns the torch module (a :class:`glmstore.models.network.Network`) with freshly drawn weights.
+        ``network(config)`` returns the torch module with freshly drawn weights; it is a
+        :class:`glmstore.models.network.Network`.
         Configurations have the keys of the published ``config.json``.
     tokenizer
         ``tokenizer(config, folder)`` returns the tokenizer; `folder` holds the pulled files, None where
