@@ -14,7 +14,7 @@ from glmstore.views import DType, Pooling, Strand
 
 if TYPE_CHECKING:
     from glmstore.extraction import Materialized
-    from glmstore.models.base import ModelSpec
+    from glmstore.models.spec import ModelSpec
     from glmstore.store import FeatureStore
 
 HELP = """Embed the sequences of a file or a benchmark and keep them in the store.

@@ -10,7 +10,7 @@ from glmstore.errors import TableError
 from glmstore.sequences.normalise import normalise_all
 
 if TYPE_CHECKING:
-    from glmstore.models.base import ModelSpec
+    from glmstore.models.spec import ModelSpec
 
 Ambiguous = Literal["refuse", "N"]
 _FASTA = {".fa", ".fasta", ".fna", ".ffn"}

@@ -21,7 +21,8 @@ from glmstore.views import DType, FeatureView, Pooling, Strand
 if TYPE_CHECKING:
     from glmstore.estimating.calibration import Calibration
     from glmstore.estimating.clock import Clock
-    from glmstore.models.base import ModelEntry, ModelSpec
+    from glmstore.models.base import ModelEntry
+    from glmstore.models.spec import ModelSpec
     from glmstore.store import FeatureStore
 
 MILLION = 1_000_000

@@ -9,7 +9,7 @@ from glmstore.extraction.batching import budget_for
 from glmstore.extraction.hardware import resolve_precision
 
 if TYPE_CHECKING:
-    from glmstore.models.base import ModelSpec
+    from glmstore.models.spec import ModelSpec
 
 RUNTIME = 600_000_000
 """Bytes of a process with torch and LanceDB loaded and a small store open, as measured."""

@@ -24,9 +24,10 @@ from glmstore.models.encoding import encode_letters, letter_table
 if TYPE_CHECKING:
     from torch import nn
 
-    from glmstore.models.base import Batch, ModelSpec
+    from glmstore.models.base import Batch
     from glmstore.models.family import Architecture
     from glmstore.models.network import Network
+    from glmstore.models.spec import ModelSpec
     from glmstore.models.tokenizers.base import Tokenizer
 
 LARGE = 4096

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from glmstore.models.base import ModelSpec
+from glmstore.models.spec import ModelSpec
 
 CPU_NT, CPU_LEAST_NT, CPU_NUMBERS = 16_384, 2_048, 2**20
 """Most and fewest padded nucleotides of a batch on a processor, and the hidden numbers that decide between.

@@ -6,7 +6,7 @@ from typing import Literal
 
 from glmstore.config import Settings
 from glmstore.errors import DeviceError
-from glmstore.models.base import ModelSpec
+from glmstore.models.spec import ModelSpec
 
 Precision = Literal["auto", "float32", "bfloat16"]
 

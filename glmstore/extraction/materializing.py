@@ -12,9 +12,9 @@ from glmstore.extraction.filling import Job
 from glmstore.extraction.hardware import resolve_device, resolve_precision
 from glmstore.extraction.running import Progress
 from glmstore.extraction.workers import Work, fill_on_devices
-from glmstore.models.base import ModelSpec
 from glmstore.models.catalogue import get_model
 from glmstore.models.encoding import check_lengths
+from glmstore.models.spec import ModelSpec
 from glmstore.sequences.normalise import seq_keys
 from glmstore.views import FeatureView, Pooling
 

@@ -11,9 +11,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glmstore.models.base import ModelEntry, Pretraining
+from glmstore.models.base import ModelEntry
 from glmstore.models.checkpoints.source import HubSource
 from glmstore.models.family import Config, Family, published
+from glmstore.models.spec import Pretraining
 
 if TYPE_CHECKING:
     from torch import nn

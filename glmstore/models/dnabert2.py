@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glmstore.models.base import Pretraining
 from glmstore.models.checkpoints.source import HubSource
 from glmstore.models.family import Config, Family, published
+from glmstore.models.spec import Pretraining
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,7 +11,7 @@ from glmstore.errors import EmptySequenceError, SequenceTooLongError
 from glmstore.models.base import Batch
 
 if TYPE_CHECKING:
-    from glmstore.models.base import ModelSpec
+    from glmstore.models.spec import ModelSpec
 
 LETTERS = "ACGTN"
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmstore.models.base import Pretraining
 from glmstore.models.checkpoints.source import HubSource
 from glmstore.models.family import Config, Family, published
+from glmstore.models.spec import Pretraining
 from glmstore.models.tokenizers.fixed_length import Window
 
 if TYPE_CHECKING:

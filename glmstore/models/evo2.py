@@ -16,9 +16,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from glmstore.errors import ModelUnavailableError, WeightsError
-from glmstore.models.base import GenomicLM, ModelEntry, ModelSpec, Pretraining
+from glmstore.models.base import GenomicLM, ModelEntry
 from glmstore.models.checkpoints.source import HubSource, folder_of, require
 from glmstore.models.family import record_of
+from glmstore.models.spec import ModelSpec, Pretraining
 
 if TYPE_CHECKING:
     from pathlib import Path

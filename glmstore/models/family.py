@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glmstore.errors import WeightsError
-from glmstore.models.base import GenomicLM, ModelEntry, ModelSpec, Pretraining, Untrained
+from glmstore.models.base import GenomicLM, ModelEntry, Untrained
 from glmstore.models.checkpoints.source import HubSource, Pulled, folder_of, read_record, require, verify
+from glmstore.models.spec import ModelSpec, Pretraining
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmstore.models.base import ModelEntry, Pretraining
+from glmstore.models.base import ModelEntry
 from glmstore.models.checkpoints.source import HubSource
 from glmstore.models.family import Config, Family, published
+from glmstore.models.spec import Pretraining
 from glmstore.models.tokenizers.generator import K as LETTERS_A_TOKEN
 from glmstore.models.tokenizers.generator import vocabulary_sha256 as _vocabulary_sha256
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glmstore.errors import WeightsError
-from glmstore.models.base import GenomicLM, ModelEntry, ModelSpec, Pretraining
+from glmstore.models.base import GenomicLM, ModelEntry
 from glmstore.models.checkpoints.source import HubSource
 from glmstore.models.family import Config, Family, published
 from glmstore.models.gpn_config import LORA_TARGETS, MASK_ID, PAD_ID, UNK_ID, VOCABULARY, GPNConfig
 from glmstore.models.gpn_config import vocabulary_sha256 as _vocabulary_sha256
+from glmstore.models.spec import ModelSpec, Pretraining
 
 if TYPE_CHECKING:
     from torch import nn

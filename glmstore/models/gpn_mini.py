@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glmstore.models.base import Pretraining
 from glmstore.models.gpn import entry_from_folder
+from glmstore.models.spec import Pretraining
 
 GPN_MINI = entry_from_folder(
     Path(__file__).parent / "weights" / "gpn-mini",

@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from glmstore.errors import LayerError
-from glmstore.models.base import Batch, ModelEntry, ModelSpec
+from glmstore.models.base import Batch, ModelEntry
 from glmstore.models.encoding import LETTERS, encode_characters, letter_table
 from glmstore.models.layered import Layered
 from glmstore.models.provenance import provenance_of
+from glmstore.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,8 @@ from glmstore.errors import LayerError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from glmstore.models.base import Batch, ModelSpec
+    from glmstore.models.base import Batch
+    from glmstore.models.spec import ModelSpec
 
 
 class Layered:

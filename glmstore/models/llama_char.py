@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glmstore.errors import UnknownNameError, WeightsError
-from glmstore.models.base import DerivedModel, GenomicLM, ModelEntry, ModelSpec, Pretraining
+from glmstore.models.base import DerivedModel, GenomicLM, ModelEntry
 from glmstore.models.checkpoints.source import folder_of
 from glmstore.models.family import Config, Family, check_vocabulary, published
+from glmstore.models.spec import ModelSpec, Pretraining
 
 if TYPE_CHECKING:
     from torch import nn

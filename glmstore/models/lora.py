@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from glmstore.config import Settings
 from glmstore.errors import UnknownNameError
-from glmstore.models.base import Batch, DerivedModel, GenomicLM, ModelEntry, ModelSpec
+from glmstore.models.base import Batch, DerivedModel, GenomicLM, ModelEntry
 from glmstore.models.encoding import TokenLimited
 from glmstore.models.layered import Layered
+from glmstore.models.spec import ModelSpec
 from glmstore.views import Provenance
 from glmstore.workspace import Workspace
 

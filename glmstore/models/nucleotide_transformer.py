@@ -14,9 +14,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glmstore.models.base import ModelEntry, Pretraining
+from glmstore.models.base import ModelEntry
 from glmstore.models.checkpoints.source import HubSource
 from glmstore.models.family import Config, Family, published
+from glmstore.models.spec import Pretraining
 from glmstore.models.tokenizers.sixmer import (
     V1_VOCABULARY,
     V2_VOCABULARY,

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from glmstore.models.base import Batch, ModelEntry, ModelSpec
+from glmstore.models.base import Batch, ModelEntry
 from glmstore.models.encoding import LETTERS, encode_characters, letter_table
 from glmstore.models.layered import Layered
 from glmstore.models.provenance import provenance_of
+from glmstore.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

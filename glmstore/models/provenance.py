@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from glmstore.views import Provenance
 
 if TYPE_CHECKING:
-    from glmstore.models.base import ModelSpec
+    from glmstore.models.spec import ModelSpec
     from glmstore.views import Pooling
 
 

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmstore.errors import LayerError, UnknownNameError
-from glmstore.models.base import Batch, DerivedModel, GenomicLM, ModelEntry, ModelSpec
+from glmstore.models.base import Batch, DerivedModel, GenomicLM, ModelEntry
 from glmstore.models.encoding import LETTERS, encode_characters, letter_table
 from glmstore.models.kmer import Kmer
 from glmstore.models.layered import Layered
 from glmstore.models.provenance import provenance_of
 from glmstore.models.seeded import split_seed
+from glmstore.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from glmstore.errors import WeightsError
-from glmstore.models.base import DerivedModel, ModelEntry, Pretraining
+from glmstore.models.base import DerivedModel, ModelEntry
 from glmstore.models.catalogue import get_model
 from glmstore.models.seeded import split_seed
+from glmstore.models.spec import Pretraining
 
 PREFIX = "rand_init"
 

@@ -11,14 +11,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from glmstore.errors import WeightsError
-from glmstore.models.base import DerivedModel, GenomicLM, ModelEntry, Pretraining
+from glmstore.models.base import DerivedModel, GenomicLM, ModelEntry
 from glmstore.models.catalogue import get_model
 from glmstore.models.seeded import split_seed
+from glmstore.models.spec import Pretraining
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from glmstore.models.base import ModelSpec
+    from glmstore.models.spec import ModelSpec
 
 PREFIX = "shuf_weights"
 USAGE = f"{PREFIX}:<model>:<seed>"

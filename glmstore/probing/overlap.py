@@ -8,7 +8,7 @@ from glmstore.rows import Overlap
 
 if TYPE_CHECKING:
     from glmstore.benchmarks.base import BenchmarkSpec
-    from glmstore.models.base import ModelSpec
+    from glmstore.models.spec import ModelSpec
 
 
 def pretraining_overlap(model: ModelSpec, benchmark: BenchmarkSpec) -> Overlap:

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from glmstore.errors import MissingFeaturesError
 from glmstore.store.arrays import Group, prepare
-from glmstore.store.connection import Connection, writing
+from glmstore.store.connection import Connection
+from glmstore.store.inserting import insert_new
 from glmstore.store.keys import key_words
 from glmstore.store.pins import pinned
 from glmstore.store.schema import KEY, VECTOR, VECTOR_STORAGE, vector_schema
@@ -84,13 +85,7 @@ class FeatureTables:
             handle = self._connection.write(
                 name, vector_schema(self._record.view.dtype, width), VECTOR_STORAGE
             )
-            with writing(self._connection.uri):
-                merged = (
-                    handle.merge_insert(KEY)
-                    .when_not_matched_insert_all()
-                    .execute(group.table(start, start + step))
-                )
-            stored += int(merged.num_inserted_rows)
+            stored += insert_new(self._connection.uri, handle, KEY, group.table(start, start + step))
         return stored
 
     def _without_stored(self, group: Group) -> Group:

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from glmstore.errors import AlphabetError, EmptySequenceError, SequenceKeyError
 from glmstore.sequences.normalise import ALPHABET, seq_keys
-from glmstore.store.connection import Connection, writing
+from glmstore.store.connection import Connection
+from glmstore.store.inserting import insert_new
 from glmstore.store.keys import key_words
 from glmstore.store.schema import KEY, SCHEMAS, SEQUENCES
 
@@ -57,8 +58,7 @@ class SequenceTable:
             part = slice(start, start + _ROWS_PER_COMMIT)
             lengths = pa.array(list(map(len, sequences[part])), pa.int32())
             rows = pa.table([keys[part], sequences[part], lengths], schema=SCHEMAS[SEQUENCES])
-            with writing(self._connection.uri):
-                table.merge_insert(KEY).when_not_matched_insert_all().execute(rows)
+            insert_new(self._connection.uri, table, KEY, rows)
 
     def require(self, keys: Sequence[str]) -> None:
         """Refuse keys that stand for no stored sequence.

@@ -12,7 +12,7 @@ import numpy as np
 from glmstore.errors import ScorerError
 
 if TYPE_CHECKING:
-    from glmstore.models.base import ModelSpec
+    from glmstore.models.spec import ModelSpec
     from glmstore.views import Pooling
 
 Formula = Callable[[np.ndarray, np.ndarray], np.ndarray]

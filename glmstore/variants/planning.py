@@ -11,7 +11,7 @@ from glmstore.variants import SCORERS
 from glmstore.variants.zero_shot import ZeroShotSettings, named_cell, plan_cell
 
 if TYPE_CHECKING:
-    from glmstore.models.base import ModelSpec
+    from glmstore.models.spec import ModelSpec
     from glmstore.results import Cell
     from glmstore.store import FeatureStore
 

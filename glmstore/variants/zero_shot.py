@@ -21,7 +21,7 @@ from glmstore.variants.base import compared_pooling
 from glmstore.variants.score import Strands, Tokens, check_variants, embedding_scores, score_element
 
 if TYPE_CHECKING:
-    from glmstore.models.base import ModelSpec
+    from glmstore.models.spec import ModelSpec
     from glmstore.store import FeatureStore
     from glmstore.variants.base import Scorer
     from glmstore.views import FeatureView, Strand

@@ -6,8 +6,8 @@ import torch
 
 from glmstore.errors import DeviceMemoryError
 from glmstore.extraction import BatchBudget, Take, batching, embed, embed_views, running
-from glmstore.models.base import ModelSpec
 from glmstore.models.onehot import ONEHOT_SPEC, OneHot
+from glmstore.models.spec import ModelSpec
 
 SEQUENCES = ["ACGT" * (i % 7 + 1) + "A" * i for i in range(20)]
 CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")

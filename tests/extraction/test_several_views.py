@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from glmstore.errors import LayerError, PoolingError, SequenceTooLongError
 from glmstore.extraction import Take, embed, embed_views, running, windows
 from glmstore.models import get_model
-from glmstore.models.base import ModelSpec
 from glmstore.models.kmer import Kmer
 from glmstore.models.onehot import ONEHOT_SPEC, OneHot
+from glmstore.models.spec import ModelSpec
 from glmstore.sequences.onehot import reverse_complement
 
 SEQUENCES = ["ACGTTGCA", "GATTACAGATTACA", "TTT", "ACGNNACGT", "GATTACA"]

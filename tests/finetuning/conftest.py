@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from glmstore.models import catalogue
-from glmstore.models.base import Batch, GenomicLM, ModelEntry, ModelSpec
+from glmstore.models.architectures.drawing import DrawnFrom
+from glmstore.models.base import Batch, GenomicLM, ModelEntry
 from glmstore.models.layered import Layered
+from glmstore.models.spec import ModelSpec
 from glmstore.views import Provenance
 
 SPEC = ModelSpec(
@@ -50,8 +52,7 @@ class ToyNetwork(nn.Module):
 class ToyLM(Layered):
     def __init__(self, spec: ModelSpec = SPEC) -> None:
         self.spec = spec
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with DrawnFrom(0):
             self.network = ToyNetwork().eval()
 
     def encode(self, sequences: Sequence[str]) -> Batch:

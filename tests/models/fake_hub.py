@@ -17,12 +17,13 @@ from typing import Any
 
 from safetensors.torch import save
 
-from glmstore.models.base import ModelEntry, Pretraining
+from glmstore.models.base import ModelEntry
 from glmstore.models.checkpoints.pulling import pull
 from glmstore.models.checkpoints.source import HubSource
 from glmstore.models.family import published
 from glmstore.models.gpn import FAMILY
 from glmstore.models.gpn_config import GPNConfig
+from glmstore.models.spec import Pretraining
 
 MODEL, REPO = "tiny-on-a-hub", "lab/tiny"
 SOURCE = HubSource(repo=REPO, weights=("pytorch_model.bin",))

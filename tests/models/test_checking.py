@@ -17,7 +17,7 @@ from torch import Tensor
 from glmstore.errors import WeightsError
 from glmstore.models import FAMILIES, MODELS, get_model
 from glmstore.models.architectures.language_model import LanguageModel
-from glmstore.models.base import Batch, ModelEntry, Pretraining
+from glmstore.models.base import Batch, ModelEntry
 from glmstore.models.checkpoints import checking, measuring
 from glmstore.models.checkpoints.adopting import adopt
 from glmstore.models.checkpoints.checking import ANSWER, ShippedAnswer, check_family, check_model
@@ -25,6 +25,7 @@ from glmstore.models.checkpoints.source import folder_of, read_record, shipped_f
 from glmstore.models.family import Architecture, Family, published
 from glmstore.models.gpn import FAMILY
 from glmstore.models.known_answers import promoter
+from glmstore.models.spec import Pretraining
 
 MINI = MODELS["gpn-mini"]
 COPY = "a-copy-of-gpn-mini"

@@ -14,9 +14,10 @@ from torch.nn.functional import conv1d, gelu, layer_norm, linear, one_hot
 from glmstore.errors import LayerError, ShapeError, WeightsError
 from glmstore.models.architectures.gpn import GPNForMaskedLM, initialise
 from glmstore.models.architectures.language_model import LanguageModel
-from glmstore.models.base import ModelEntry, ModelSpec, Pretraining
+from glmstore.models.base import ModelEntry
 from glmstore.models.gpn import FAMILY, entry_from_folder
 from glmstore.models.gpn_config import LORA_TARGETS, GPNConfig
+from glmstore.models.spec import ModelSpec, Pretraining
 
 TINY = GPNConfig(hidden_size=16, n_layers=3, kernel_size=5, dilation_cycle=2)
 SEQUENCES = ["ACGTTGCANNATTGCA", "GATTACA", "T"]

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from glmstore.errors import WeightsError
-from glmstore.models.base import Pretraining
 from glmstore.models.gpn import entry_from_folder
+from glmstore.models.spec import Pretraining
 from glmstore.pretraining import PretrainConfig, export_weights, pretrain
 from glmstore.pretraining import checkpoint as ckpt
 from glmstore.pretraining.export import main

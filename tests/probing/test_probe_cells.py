@@ -16,7 +16,7 @@ from glmstore.errors import HeadError, MissingFeaturesError, StaleCellError, Unk
 from glmstore.heads.saving import load_probe
 from glmstore.metrics import METRICS
 from glmstore.models import get_model
-from glmstore.models.base import ModelSpec, Pretraining
+from glmstore.models.spec import ModelSpec, Pretraining
 from glmstore.probing import (
     ProbeSettings,
     Tuned,

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from glmstore.errors import ScorerError, UnknownNameError, VariantError
-from glmstore.models.base import Batch, MaskedLM, ModelSpec
+from glmstore.models.base import Batch, MaskedLM
+from glmstore.models.spec import ModelSpec
 from glmstore.variants import SCORERS
 from glmstore.variants.score import (
     alternate_windows,

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 from glmstore.errors import LayerError
-from glmstore.models.base import Batch, ModelSpec
+from glmstore.models.base import Batch
 from glmstore.models.encoding import check_lengths
 from glmstore.models.evo2 import PAD_ID, VOCABULARY
 from glmstore.models.layered import Layered
 from glmstore.models.provenance import provenance_of
+from glmstore.models.spec import ModelSpec
 from glmstore.models.tokenizers.base import Tokenizer
 from glmstore.models.tokenizers.character import CharacterTokenizer
 from glmstore.views import Provenance

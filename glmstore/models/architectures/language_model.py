@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from glmstore.errors import ScorerError, ShapeError
-from glmstore.models.base import Batch, ModelSpec
+from glmstore.models.base import Batch
 from glmstore.models.encoding import check_lengths
 from glmstore.models.layered import Layered
 from glmstore.models.provenance import provenance_of
+from glmstore.models.spec import ModelSpec
 from glmstore.models.tokenizers.base import CountingTokenizer
 from glmstore.views import Provenance
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from glmstore.models.architectures.language_model import LanguageModel
-from glmstore.models.base import GenomicLM, ModelSpec
+from glmstore.models.base import GenomicLM
 from glmstore.models.checkpoints.source import Fingerprint
 from glmstore.models.known_answers import COLUMNS, TOKEN
 from glmstore.models.known_answers import SEQUENCE as SHORT
 from glmstore.models.known_answers.promoter import SEQUENCE as PROMOTER
+from glmstore.models.spec import ModelSpec
 
 MASKED_EVERY = 7
 """One token in so many is masked at a time: 14 %, close to the 15 % that masked models are trained with."""
