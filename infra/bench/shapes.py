@@ -11,8 +11,8 @@ import torch
 
 from glmstore.models.architectures.esm import EsmNetwork
 from glmstore.models.architectures.language_model import LanguageModel
-from glmstore.models.base import ModelSpec
 from glmstore.models.gpn_config import GPNConfig
+from glmstore.models.spec import ModelSpec
 from glmstore.models.tokenizers.character import CharacterTokenizer
 
 ESM_7M = {
