@@ -15,8 +15,8 @@ _ATTEMPTS = 5
 def insert_new(uri: str, handle: Any, key: str, rows: pa.Table) -> int:
     """Insert the rows whose key a table does not hold yet; return their number.
 
-    A merge reads the table's files; where they are compacted and cleaned away under it, it starts again on what
-    took their place. Nothing was committed by then; what another writer inserts meanwhile is not new.
+    A merge reads the table's files; where they are compacted and cleaned away under it, it starts again on
+    what took their place. Nothing was committed by then; what another writer inserts meanwhile is not new.
 
     Raises
     ------
