@@ -12,7 +12,14 @@ import typer
 from glmstore.cli.console import emit_json, print_table, to_stderr, to_stdout
 from glmstore.cli.inputs import Ambiguous, read_sequences
 from glmstore.cli.options import Json, Store, help_text, store_uri
-from glmstore.views import DType, Pooling, Strand
+from glmstore.cli.view_options import (
+    AmbiguousLetters,
+    Layer,
+    SequenceColumn,
+    ViewDType,
+    ViewPooling,
+    ViewStrand,
+)
 
 if TYPE_CHECKING:
     from glmstore.estimating import FeatureEstimate, FeatureRequest, Plan, Quantity
@@ -44,30 +51,12 @@ def plan(
     model: Annotated[
         list[str], typer.Option("--model", "-m", help="Model by name; may be repeated to compare.")
     ],
-    layer: Annotated[
-        str | None,
-        typer.Option(
-            "--layer",
-            help="Layer number, 'mid' or 'last'; several with commas between; or 'all'.",
-            show_default="the model's own",
-        ),
-    ] = None,
-    pooling: Annotated[
-        Pooling | None,
-        typer.Option("--pooling", help="How tokens become one.", show_default="the model's own"),
-    ] = None,
-    strand: Annotated[Strand, typer.Option("--strand", help="Strand that is embedded.")] = "forward",
-    dtype: Annotated[DType, typer.Option("--dtype", help="Number type that is stored.")] = "float16",
-    column: Annotated[
-        str | None,
-        typer.Option(
-            "--sequence", metavar="COLUMN", help="Sequence column of a table.", show_default="sequence"
-        ),
-    ] = None,
-    ambiguous: Annotated[
-        Ambiguous,
-        typer.Option("--ambiguous", help="R, Y and their like: refuse them, or read N."),
-    ] = "refuse",
+    layer: Layer = None,
+    pooling: ViewPooling = None,
+    strand: ViewStrand = "forward",
+    dtype: ViewDType = "float16",
+    column: SequenceColumn = None,
+    ambiguous: AmbiguousLetters = "refuse",
     device: Annotated[
         str | None,
         typer.Option("--device", help="Torch device to time.", show_default="the settings'"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glmstore.models.base import ModelEntry
+from glmstore.models.bert_base import BERT_BASE
 from glmstore.models.checkpoints.source import HubSource
 from glmstore.models.family import Config, Family, published
 from glmstore.models.spec import Pretraining
@@ -53,19 +54,8 @@ def _shape(config: Config) -> dict[str, Any]:
 
 def _config(k: int) -> dict[str, Any]:
     return {
+        **BERT_BASE,
         "vocab_size": len(SPECIALS) + 4**k,
-        "hidden_size": 768,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "intermediate_size": 3072,
-        "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.1,
-        "attention_probs_dropout_prob": 0.1,
-        "max_position_embeddings": 512,
-        "type_vocab_size": 2,
-        "initializer_range": 0.02,
-        "layer_norm_eps": 1e-12,
-        "pad_token_id": 0,
     }
 
 

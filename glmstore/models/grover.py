@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glmstore.models.bert_base import BERT_BASE
 from glmstore.models.checkpoints.source import HubSource
 from glmstore.models.dnabert import POOLER_AND_BUFFERS
 from glmstore.models.family import Config, Family, published
@@ -52,19 +53,8 @@ def _shape(config: Config) -> dict[str, Any]:
 
 
 _CONFIG: dict[str, Any] = {
+    **BERT_BASE,
     "vocab_size": 609,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "initializer_range": 0.02,
-    "layer_norm_eps": 1e-12,
-    "pad_token_id": 0,
 }
 
 FAMILY = Family(
