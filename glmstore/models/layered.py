@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
     from glmstore.models.spec import ModelSpec
 
 
-class Layered:
+class Layered(ABC):
     """Gives `hidden_states` to a model that can yield its layers one after the other."""
 
     spec: ModelSpec
 
+    @abstractmethod
     def layers(self, batch: Batch) -> Iterator[Tensor]:
         """Yield [B, T, D] of layer 0, 1, … as they are asked for."""
-        raise NotImplementedError
 
     def hidden_states(self, batch: Batch, layer: int) -> Tensor:
         """Return [B, T, D] at `layer`, 0 for the embedding; later layers are not computed.
