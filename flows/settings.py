@@ -19,15 +19,12 @@ class Foreseeable(Frozen):
     )
 
 
-class FlowConfig(Foreseeable):
+class StoreConfig(Foreseeable):
     """The store a flow works on."""
 
     store: str = Field(
         default_factory=lambda: Settings().store,
-        description="URI of the feature store: a directory, or file://…",
-    )
-    force: bool = Field(
-        False, description="Compute again what the store holds; views concerned are dropped whole first."
+        description="Feature store: a directory or s3://bucket/prefix. Left out: the worker's GLMSTORE_STORE.",
     )
 
     @field_validator("store")
@@ -38,6 +35,14 @@ class FlowConfig(Foreseeable):
                 "memory:// lives in one process only; a flow needs a store its tasks can open again"
             )
         return store
+
+
+class FlowConfig(StoreConfig):
+    """The store that a flow fills."""
+
+    force: bool = Field(
+        False, description="Compute again what the store holds; views concerned are dropped whole first."
+    )
 
 
 def thread_pool() -> TaskRunner[PrefectFuture[Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,6 @@ from glmstore.cli.console import emit_json, stdout, to_stderr, to_stdout
 from glmstore.cli.options import Json, Store, help_text, open_existing, store_uri
 
 if TYPE_CHECKING:
-    from glmstore.report.summary import SuiteSummary
     from glmstore.store import FeatureStore
 
 LEADERBOARD_HELP = """Show every result beside its controls, with 95 % intervals and paired differences.
@@ -89,41 +87,9 @@ def report(
     store: Store = None,
 ) -> None:
     """Write the report; REPORT_HELP is what users read."""
-    from glmstore.report.html import build_report
-    from glmstore.report.record import load_figures, load_summary
-    from glmstore.workspace import Workspace
+    from glmstore.report.publish import republish
 
-    opened = open_existing(store)
-    beside = Workspace.of(opened.uri)
-    written = build_report(
-        opened,
-        suite_summary=load_summary(beside.root) or _summary(opened),
-        figures=load_figures(beside.figures),
-        out=out or beside.report,
-    )
-    to_stdout(str(written))
-
-
-def _summary(store: FeatureStore) -> SuiteSummary:
-    """Describe a store that no suite has left a summary beside."""
-    import polars as pl
-
-    from glmstore.report.current import current_results
-    from glmstore.report.html import STORED
-    from glmstore.report.summary import SuiteSummary
-
-    results = current_results(store)
-    cells = results.unique("cell_key")
-    return SuiteSummary(
-        name=STORED,
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=0.0,
-        computed_cells=0,
-        reused_cells=cells.filter(pl.col("status") == "ok").height,
-        failed_cells=cells.filter(pl.col("status") == "failed").height,
-        notes=("This report was built from the store alone; no run left a summary beside it.",),
-        seeds=tuple(range(max(cells["seeds"], default=0))),
-    )
+    to_stdout(str(republish(open_existing(store), out).path))
 
 
 def migrate(store: Store = None) -> None:

@@ -13,6 +13,7 @@ from glmstore.estimating.features import FeatureEstimate, FeatureRequest
 from glmstore.estimating.plan import Plan, Unplanned, Work
 from glmstore.estimating.pretraining import pretraining_dry_run
 from glmstore.estimating.quantity import Quantity
+from glmstore.estimating.upkeep import leaderboard_dry_run, maintenance_dry_run
 from glmstore.estimating.words import markdown, summary
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "adapters_dry_run",
     "explanations_dry_run",
     "features_dry_run",
+    "leaderboard_dry_run",
+    "maintenance_dry_run",
     "markdown",
     "plan_embedding",
     "pretraining_dry_run",

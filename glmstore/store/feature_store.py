@@ -238,6 +238,10 @@ class FeatureStore(RecordStore):
         record = self._catalogue.require(view)
         return search.similar(self._connection, self._sequence_table, record, np.asarray(query), k)
 
+    def tables(self) -> pl.DataFrame:
+        """Return one row a table: ``table``, ``rows``, ``files`` and ``versions``; nothing is changed."""
+        return maintenance.survey(self._connection)
+
     def optimize(
         self,
         view: View | None = None,

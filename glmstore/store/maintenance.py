@@ -65,6 +65,20 @@ def optimize(
     return pl.DataFrame(rows, schema=schema | {"bytes_freed": pl.Int64})
 
 
+def survey(connection: Connection) -> pl.DataFrame:
+    """Count every table's rows, files and versions; see :meth:`FeatureStore.tables`."""
+    rows = []
+    for name in connection.names():
+        handle = connection.handle(name)
+        if handle is not None:
+            stats = handle.stats()
+            files, versions = stats["fragment_stats"]["num_fragments"], len(handle.list_versions())
+            rows.append({"table": name, "rows": stats["num_rows"], "files": files, "versions": versions})
+    return pl.DataFrame(
+        rows, schema={"table": pl.String, "rows": pl.Int64, "files": pl.Int64, "versions": pl.Int64}
+    )
+
+
 def _compact_and_clean(
     connection: Connection, name: str, handle: Any, older_than: timedelta
 ) -> dict[str, int]:
