@@ -122,6 +122,16 @@ class StoreNotWritableError(StoreError, OSError):
     """A store on a read-only or full file system; nothing partial became visible."""
 
 
+class UnsafeStorageError(StoreError):
+    """Object storage that lets two writers of one object both win: a store there would lose rows."""
+
+
+class LeaseHeldError(StoreError):
+    """Somebody else went on holding a lease for longer than was waited."""
+
+    exit_code = 1
+
+
 class MissingFeaturesError(StoreError, KeyError):
     """Keys that a view does not hold."""
 
@@ -226,6 +236,10 @@ class WorkerError(GlmstoreError, RuntimeError):
 
 class PlanError(GlmstoreError, ValueError):
     """Work that cannot be planned as it was asked for."""
+
+
+class RunnerError(GlmstoreError, RuntimeError):
+    """A place to run tasks that does not exist, does not answer, or lacks what the tasks need."""
 
 
 class DeviceError(GlmstoreError, RuntimeError):

@@ -22,6 +22,7 @@ from glmstore.errors import (
     StoreNotWritableError,
     StoreVersionError,
 )
+from glmstore.leases import lease
 from glmstore.store.schema import check_table_name
 from glmstore.store.table import PinnedTable
 
@@ -34,6 +35,7 @@ _NOT_WRITABLE = {1: "not permitted", 13: "permission denied", 27: "the file-size
 }
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _CREATING_SECONDS = 60
+_LEASE_SECONDS = 15
 _IN_THIS_PROCESS = Lock()
 _INDEXED_ROWS = 40_000_000
 """Rows whose key indexes are kept in memory, over all tables of a connection; 40 bytes each."""
@@ -71,6 +73,17 @@ def writing(uri: str) -> Iterator[None]:
             f"was stored and it can still be read. Free space, raise the limit or choose another place, and "
             f"run it again."
         ) from error
+
+
+def _object_storage(uri: str) -> dict[str, str] | None:
+    """Return LanceDB's options for a URI in S3, once it has been seen to be fit for a store; None elsewhere."""
+    if not uri.startswith("s3://"):
+        return None
+    from glmstore.objects.preflight import check_conditional_puts
+    from glmstore.objects.s3 import S3Objects, lance_options
+
+    check_conditional_puts(S3Objects(uri))
+    return lance_options()
 
 
 class Connection:
@@ -115,6 +128,8 @@ class Connection:
             If nothing lies at a local `uri` and `create` is false.
         StoreNotWritableError
             If the directory cannot be made.
+        UnsafeStorageError
+            If it lies in object storage that lets two writers of one object win.
         StoreError
             If there is a file in its place, or nothing answers at the URI.
         """
@@ -126,9 +141,13 @@ class Connection:
             )
         if directory is not None and directory.exists() and not directory.is_dir():
             raise StoreError(f"{place} is a file, and a store is a directory. Choose another place.")
+        options = _object_storage(place)
         with writing(place):
             try:
-                return cls(place, lancedb.connect(place, read_consistency_interval=timedelta(0)))
+                database = lancedb.connect(
+                    place, read_consistency_interval=timedelta(0), storage_options=options
+                )
+                return cls(place, database)
             except (RuntimeError, ValueError) as error:
                 if directory is not None:
                     raise
@@ -219,7 +238,7 @@ class Connection:
         self, name: str, schema: pa.Schema, data: pa.Table | None, storage: Mapping[str, str] | None
     ) -> Any:
         options = dict(storage) if storage else None
-        with writing(self.uri), self._creating():
+        with writing(self.uri), self._creating(name):
             if there := self.handle(name):
                 return there
             try:
@@ -233,15 +252,18 @@ class Connection:
         self._handles[name] = made
         return made
 
-    def _creating(self) -> AbstractContextManager[object]:
-        """Let one writer at a time create tables of a store on disk, whatever process or thread it is in.
+    def _creating(self, name: str) -> AbstractContextManager[object]:
+        """Let one writer at a time create a table, whatever process, thread or machine it is in.
 
         LanceDB looks whether a table exists and then overwrites: of two that create one at once, the later
-        replaces what the earlier has meanwhile written. The lock goes with the process that holds it.
+        replaces what the earlier has meanwhile written. On disk the lock goes with the process that holds it;
+        in object storage a lease does the same.
         """
+        if self.in_memory:
+            return _IN_THIS_PROCESS
         folder = local_path(self.uri)
         if folder is None:
-            return _IN_THIS_PROCESS
+            return lease(self.uri, f"create {name}", _LEASE_SECONDS, patience_s=_CREATING_SECONDS)
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / ".creating.lock", timeout=_CREATING_SECONDS)
 
