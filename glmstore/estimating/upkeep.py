@@ -20,8 +20,8 @@ def maintenance_dry_run(uri: str) -> Plan:
     shelf = Shelf(uri)
     tables = [] if shelf.store is None else shelf.store.tables().rows(named=True)
     notes = (
-        f"{table['table']}: {table['rows']:,} rows in {table['files']:,} files, {table['versions']:,} versions"
-        for table in tables
+        f"{t['table']}: {t['rows']:,} rows in {t['files']:,} files, {t['versions']:,} versions"
+        for t in tables
     )
     return _plan("maintain-store", shelf, tuple(notes))
 
