@@ -76,6 +76,14 @@ def isolated_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fetch_cac
     monkeypatch.setenv("GLMSTORE_DEVICE", "cpu")
 
 
+@pytest.fixture(autouse=True)
+def nothing_loaded() -> None:
+    """Drop the models that earlier tests left loaded: another test may mean another model by a name."""
+    from glmstore.models.kept import KEPT_MODELS
+
+    KEPT_MODELS.forget()
+
+
 @pytest.fixture(scope="session")
 def mirror() -> Path:
     """Return the folder of the data mirror, or skip where there is none."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from glmstore import metering
 from glmstore.errors import UnknownNameError
 from glmstore.extraction.embedding import embed_views
 from glmstore.extraction.forward import Take
@@ -13,6 +14,7 @@ from glmstore.extraction.running import Chunk, Progress
 from glmstore.extraction.writing import CommitWriter, Rows
 from glmstore.models.base import ModelEntry
 from glmstore.models.catalogue import get_model
+from glmstore.models.kept import KEPT_MODELS
 from glmstore.models.provenance import provenance_of
 from glmstore.sequences.normalise import seq_keys
 from glmstore.views import FeatureView, Provenance
@@ -132,6 +134,7 @@ class Job:
         """Store rows of the view of that number."""
         self.open()
         self.store.write(self.views[number], rows.keys, rows.values, rows.lengths)
+        metering.computed("vector", len(rows.keys))
 
     def fill(self, missing: Sequence[Sequence[str]], device: str, progress: Progress | None) -> None:
         """Embed what each view lacks, in as few passes as there are different sets of lacking views."""
@@ -143,7 +146,7 @@ class Job:
         for key, views in lacking.items():
             passes.setdefault(tuple(views), []).append(key)
         if passes:
-            model, done = self.entry.load(device), 0
+            model, done = KEPT_MODELS.get(self.entry, device), 0
             ready: list[tuple[tuple[int, ...], list[str], Iterator[tuple[int, Chunk]]]] = []
             # All are checked, which happens at once, before any is computed, which happens when it is read.
             for numbers, keys in passes.items():

@@ -14,6 +14,7 @@ import polars as pl
 from glmstore.errors import HeadError, StaleCellError
 from glmstore.finetuning.saving import Origin, load_finetuned, read_manifest, save_finetuned
 from glmstore.models.catalogue import get_model
+from glmstore.models.kept import KEPT_MODELS
 from glmstore.results import Cell, ResultRow
 from glmstore.rows import measured_row, prediction_rows
 
@@ -189,6 +190,7 @@ def _tuned(
 
     train, valid = part("train", settings.max_train), part("valid", settings.max_valid)
     entry = get_model(cell.model)
+    KEPT_MODELS.forget()  # training needs the device's memory, and changes the model: it loads its own
     done, settings = fine_tune_best(
         lambda: entry.load(device), train, valid, kind, settings, seed=seed, progress=progress
     )

@@ -13,6 +13,7 @@ from pydantic import Field
 from glmstore.config import Frozen
 from glmstore.errors import ScorerError, StaleCellError, VariantError
 from glmstore.models.catalogue import get_model
+from glmstore.models.kept import KEPT_MODELS
 from glmstore.results import Cell, ResultRow
 from glmstore.rows import measured_row, prediction_rows
 from glmstore.sequences.normalise import seq_key, seq_keys
@@ -158,7 +159,7 @@ def run_cell(
     if scorer.needs == "embeddings":
         scores = _from_store(store, cell.model, reference, items, scorer, settings, progress)
     else:
-        model = get_model(cell.model).load(device)
+        model = KEPT_MODELS.get(get_model(cell.model), device)
         scores = score_element(model, reference, items, scorer, strands=settings.strands)
     labels = items["label"] if scorer.is_signed else items["label"].abs()
     metrics = [*bench.metrics, "pearson_r_abs"] if scorer.is_signed else list(bench.metrics)
