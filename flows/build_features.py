@@ -8,7 +8,8 @@ from prefect import flow
 from pydantic import Field
 
 from flows.outcomes import settle
-from flows.settings import FlowConfig, thread_pool
+from flows.runners import ChosenRunner
+from flows.settings import FlowConfig
 from glmstore.estimating import Plan, features_dry_run
 from glmstore.planning import FeatureUse, forget_features, plan_features
 from glmstore.stages import Tally
@@ -32,7 +33,9 @@ class BuildFeaturesConfig(FlowConfig):
 
 
 @flow(
-    name="build-features", flow_run_name="build features of {config.n_views} views", task_runner=thread_pool()
+    name="build-features",
+    flow_run_name="build features of {config.n_views} views",
+    task_runner=ChosenRunner(),
 )
 def build_features(config: BuildFeaturesConfig) -> Tally | Plan:
     """Register the benchmarks and embed what their views lack; the tally counts vectors."""
@@ -45,8 +48,7 @@ def build_features(config: BuildFeaturesConfig) -> Tally | Plan:
         forget_features(store, config.uses)
     plan = plan_features(store, config.uses, chunk=config.chunk)
     log.info("features: %d vectors asked, %d in the store", plan.asked, plan.present)
-    submitted = [(chunk, embed_chunk.submit(chunk)) for chunk in plan.chunks]
-    settle(submitted, stage="features", name=lambda c: c.name)
+    settle(plan.chunks, embed_chunk.submit, stage="features", name=lambda c: c.name)
     if plan.chunks:
         optimize_store(config.store)
     return Tally(vectors_computed=plan.asked - plan.present, vectors_reused=plan.present)

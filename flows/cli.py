@@ -12,6 +12,7 @@ import typer
 from glmstore.cli import main_app, run_cli
 from glmstore.cli.console import emit_json
 from glmstore.cli.options import Json, Store, help_text, store_uri
+from glmstore.config import Settings
 
 if TYPE_CHECKING:
     from glmstore.benchmarks.base import Benchmark
@@ -56,6 +57,14 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be computed and stored, and do none of it.")
     ] = False,
+    runner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUNNER",
+            help="Where tasks run: threads here, or dask://HOST:PORT of a cluster that is running.",
+            show_default="GLMSTORE_RUNNER, else threads",
+        ),
+    ] = None,
     store: Store = None,
     json: Json = False,
 ) -> None:
@@ -70,9 +79,10 @@ def run(
         _foresee(suite, own, uri, force=force, json=json)
         return
     require_runnable(suite)
+    runner = _reachable(runner if runner is not None else Settings().runner)
     if own is not None:
         register_own(own, uri)
-    failed = _start(suite, uri, force=force)
+    failed = _start(suite, uri, force=force, runner=runner)
     show_outcome(uri, suite, json=json)
     if failed:
         raise failed
@@ -91,7 +101,16 @@ def _foresee(suite: Suite, own: Benchmark | None, uri: str, *, force: bool, json
         show_plan(found)
 
 
-def _start(suite: Suite, uri: str, *, force: bool) -> Exception | None:
+def _reachable(runner: str) -> str:
+    """Return the runner, refused by name where no task could run on it."""
+    _prepare_prefect()
+    from flows.runners import require_runner
+
+    require_runner(runner)
+    return runner
+
+
+def _start(suite: Suite, uri: str, *, force: bool, runner: str) -> Exception | None:
     _prepare_prefect()
     signal.signal(signal.SIGTERM, _leave)
     from flows.outcomes import WorkFailedError
@@ -100,7 +119,7 @@ def _start(suite: Suite, uri: str, *, force: bool) -> Exception | None:
 
     try:
         with shown_progress():
-            run_suite(RunSuiteConfig(store=uri, suite=suite, force=force))
+            run_suite(RunSuiteConfig(store=uri, suite=suite, force=force, runner=runner))
     except WorkFailedError as error:
         return error
     return None

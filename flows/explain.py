@@ -6,7 +6,8 @@ from prefect import flow
 from pydantic import Field
 
 from flows.outcomes import settle, unfinished
-from flows.settings import FlowConfig, thread_pool
+from flows.runners import ChosenRunner
+from flows.settings import FlowConfig
 from glmstore.attribution.explain import ExplainSettings, plan_cells
 from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, ViewRequest
 from glmstore.estimating import Plan, explanations_dry_run
@@ -28,7 +29,7 @@ class ExplainConfig(FlowConfig):
     seeds: tuple[int, ...] = Field((0,), description="As in train-probes.")
 
 
-@flow(name="explain", flow_run_name="explain {config.plan.benchmark}", task_runner=thread_pool())
+@flow(name="explain", flow_run_name="explain {config.plan.benchmark}", task_runner=ChosenRunner())
 def explain(config: ExplainConfig) -> Tally | Plan:
     """Explain the probe unless the store and the figures are there; a probe that is gone is trained again."""
     if config.dry_run:
@@ -42,6 +43,10 @@ def explain(config: ExplainConfig) -> Tally | Plan:
         return Tally(reused=len(cells))
     if not job.folder(beside).is_dir():
         train_probe(job)
-    explained = explain_probe.submit(config.store, job, settings)
-    settle([(job, explained)], stage="explain", name=lambda j: f"explain {j.cell.head} on {j.cell.benchmark}")
+    settle(
+        [job],
+        lambda j: explain_probe.submit(config.store, j, settings),
+        stage="explain",
+        name=lambda j: f"explain {j.cell.head} on {j.cell.benchmark}",
+    )
     return Tally(computed=len(cells))

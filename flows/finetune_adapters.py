@@ -6,7 +6,8 @@ from prefect import flow
 from pydantic import Field
 
 from flows.outcomes import compute_cells
-from flows.settings import FlowConfig, thread_pool
+from flows.runners import ChosenRunner
+from flows.settings import FlowConfig
 from glmstore.estimating import Plan, adapters_dry_run
 from glmstore.finetuning import FineTuneSettings, forget_adapters, plan_cell
 from glmstore.stages import Tally
@@ -27,7 +28,7 @@ class FinetuneAdaptersConfig(FlowConfig):
     )
 
 
-@flow(name="finetune-adapters", flow_run_name="lora on {config.benchmark}", task_runner=thread_pool())
+@flow(name="finetune-adapters", flow_run_name="lora on {config.benchmark}", task_runner=ChosenRunner())
 def finetune_adapters(config: FinetuneAdaptersConfig) -> Tally | Plan:
     """Train, save and judge the adapters that the store has no results of."""
     if config.dry_run:

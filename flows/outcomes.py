@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from prefect.futures import PrefectFuture, as_completed
+from prefect.futures import PrefectFuture
 
+from flows.runners import room
+from glmstore import metering
 from glmstore.errors import GlmstoreError
 from glmstore.probing import failed_outcome
 from glmstore.results import Cell
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
+from tasks.progress import StageProgress
 
 log = logging.getLogger("glmstore.flows")
 
@@ -43,27 +48,35 @@ class WorkFailedError(GlmstoreError):
 
 
 def settle(
-    submitted: Sequence[tuple[Job, PrefectFuture[Any]]],
+    jobs: Sequence[Job],
+    submit: Callable[[Job], PrefectFuture[Any]],
     *,
     stage: str,
     name: Callable[[Job], str],
+    unit: str = "pieces",
+    size: Callable[[Job], int] = lambda _: 1,
     reused: int = 0,
+    on_success: Callable[[Job], None] | None = None,
     on_failure: Callable[[Job, BaseException], None] | None = None,
 ) -> Tally:
-    """Wait for every piece of work, record the failed ones, then fail if there were any.
+    """Have every piece of work done, record the failed ones, then fail if there were any.
 
     Parameters
     ----------
-    submitted
-        Jobs and their futures.
+    jobs
+        The pieces.
+    submit
+        Starts one.
     stage
         What to call the whole in progress messages.
     name
         What to call a job in messages.
+    unit, size
+        What progress is counted in, in the plural, and how many of them a job is.
     reused
         Pieces found in the store beforehand, for the tally.
-    on_failure
-        Records one failure, as a failed result row for instance.
+    on_success, on_failure
+        Record how one piece ended, as a failed result row for instance.
 
     Raises
     ------
@@ -71,25 +84,52 @@ def settle(
         After all is done, if any piece failed.
     """
     failures: list[tuple[str, str]] = []
-    jobs = {future: job for job, future in submitted}
-    for number, future in enumerate(as_completed(list(jobs)), start=1):
-        future.wait()
-        job = jobs[future]
-        progress = {"stage": stage, "done": number, "of": len(jobs), "item": name(job)}
-        log.info("%s: %d of %d, %s", stage, number, len(jobs), name(job), extra=progress)
-        if future.state.is_completed():
-            continue
-        error = future.state.result(raise_on_failure=False)
-        if not isinstance(error, BaseException):
-            error = RuntimeError(str(future.state.message))
-        log.error("%s failed: %s", name(job), error)
-        failures.append((name(job), f"{type(error).__name__}: {error}"))
-        if on_failure:
-            on_failure(job, error)
-    tally = Tally(len(submitted) - len(failures), reused, len(failures))
+    with StageProgress(stage, sum(map(size, jobs)), unit=unit) as shown:
+        for number, (job, error) in enumerate(done(jobs, submit), start=1):
+            progress = {"stage": stage, "done": number, "of": len(jobs), "item": name(job)}
+            log.info("%s: %d of %d, %s", stage, number, len(jobs), name(job), extra=progress)
+            shown.advance(size(job), failed=error is not None)
+            if error is None:
+                if on_success:
+                    on_success(job)
+                continue
+            log.error("%s failed: %s", name(job), error)
+            failures.append((name(job), f"{type(error).__name__}: {error}"))
+            if on_failure:
+                on_failure(job, error)
+    tally = Tally(len(jobs) - len(failures), reused, len(failures))
     if failures:
         raise WorkFailedError(failures, tally)
     return tally
+
+
+def done(
+    jobs: Iterable[Job], submit: Callable[[Job], PrefectFuture[Any]]
+) -> Iterator[tuple[Job, Exception | None]]:
+    """Submit jobs, a few more at a time than can run at once; yield each as it ends, with what it failed of.
+
+    However many jobs there are, only those few are held by the engine that runs them.
+    """
+    waiting, running = iter(jobs), dict[PrefectFuture[Any], Job]()
+    ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
+    while True:
+        for job in islice(waiting, max(0, room() - len(running))):
+            future = submit(job)
+            running[future] = job
+            future.add_done_callback(ended.put)
+        if not running:
+            return
+        future = ended.get()
+        yield running.pop(future), failure(future)
+
+
+def failure(future: PrefectFuture[Any]) -> Exception | None:
+    """Return what a piece of work that has ended failed of: its own error, or that of what it ran on."""
+    try:
+        future.result()
+    except Exception as error:  # noqa: BLE001  (whatever it is, it is recorded)
+        return error
+    return None
 
 
 def compute_cells(
@@ -110,7 +150,8 @@ def compute_cells(
     todo = unfinished(store, cells, force=force)
     log.info("%s: %d cells asked, %d in the store", stage, len(cells), len(cells) - len(todo))
     return settle(
-        [(cell, submit(cell)) for cell in todo],
+        todo,
+        submit,
         stage=stage,
         name=lambda cell: f"{cell.head} on {cell.benchmark} with {cell.model}",
         reused=len(cells) - len(todo),

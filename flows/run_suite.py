@@ -14,8 +14,9 @@ from flows.build_features import BuildFeaturesConfig, build_features
 from flows.explain import ExplainConfig, explain
 from flows.finetune_adapters import FinetuneAdaptersConfig, finetune_adapters
 from flows.outcomes import WorkFailedError
+from flows.runners import ChosenRunner
 from flows.score_variants import ScoreVariantsConfig, score_variants
-from flows.settings import FlowConfig, thread_pool
+from flows.settings import FlowConfig
 from flows.train_probes import TrainProbesConfig, train_probes
 from glmstore.benchmarks.suites import Suite, SuiteName, get_suite
 from glmstore.estimating import Plan, suite_dry_run
@@ -45,7 +46,7 @@ class RunSuiteConfig(FlowConfig):
         return self.resolved().name
 
 
-@flow(name="run-suite", flow_run_name="{config.title} suite", task_runner=thread_pool())
+@flow(name="run-suite", flow_run_name="{config.title} suite", task_runner=ChosenRunner())
 def run_suite(config: RunSuiteConfig) -> SuiteSummary | Plan:
     """Run every stage, however the others end, and report; then fail if anything failed."""
     started, clock, asked = datetime.now(UTC), time.monotonic(), config.resolved()
@@ -75,7 +76,7 @@ def run_suite(config: RunSuiteConfig) -> SuiteSummary | Plan:
 
 def stages(suite: Suite, config: RunSuiteConfig) -> Iterator[tuple[str, Stage]]:
     """Yield the suite's stages in order: a name, and a call that runs the flow and returns how it ended."""
-    shared = {"store": config.store, "force": config.force}
+    shared = config.model_dump(include={"store", "force", "runner"})
     if suite.probes:
         build = BuildFeaturesConfig(**shared, uses=feature_uses(suite))
         probe = TrainProbesConfig(**shared, probes=suite.probes, models=suite.models, seeds=suite.seeds)

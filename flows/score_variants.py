@@ -8,7 +8,8 @@ from prefect import flow
 from pydantic import Field
 
 from flows.outcomes import WorkFailedError, compute_cells
-from flows.settings import FlowConfig, thread_pool
+from flows.runners import ChosenRunner
+from flows.settings import FlowConfig
 from glmstore.benchmarks.suites import VariantPlan
 from glmstore.errors import GlmstoreError
 from glmstore.estimating import Plan, variants_dry_run
@@ -39,7 +40,7 @@ class ScoreVariantsConfig(FlowConfig):
         return ", ".join(self.plan.benchmarks)
 
 
-@flow(name="score-variants", flow_run_name="score {config.benchmarks}", task_runner=thread_pool())
+@flow(name="score-variants", flow_run_name="score {config.benchmarks}", task_runner=ChosenRunner())
 def score_variants(config: ScoreVariantsConfig) -> Tally | Plan:
     """Compute the scores and correlations that the store has no results of.
 

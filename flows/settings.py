@@ -1,14 +1,12 @@
-"""What every flow's configuration shares, and the pool its tasks run in."""
+"""What every flow's configuration shares."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from prefect.futures import PrefectFuture
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field, field_validator
 
+from flows.runners import scheduler_address
 from glmstore.config import Frozen, Settings
+from glmstore.store.connection import normalise_uri
 
 
 class Foreseeable(Frozen):
@@ -24,7 +22,8 @@ class StoreConfig(Foreseeable):
 
     store: str = Field(
         default_factory=lambda: Settings().store,
-        description="Feature store: a directory or s3://bucket/prefix. Left out: the worker's GLMSTORE_STORE.",
+        validate_default=True,
+        description="Feature store: a directory or s3://bucket/prefix. Left out: the worker's own store.",
     )
 
     @field_validator("store")
@@ -34,7 +33,7 @@ class StoreConfig(Foreseeable):
             raise ValueError(
                 "memory:// lives in one process only; a flow needs a store its tasks can open again"
             )
-        return store
+        return normalise_uri(store)  # tasks may run in another folder
 
 
 class FlowConfig(StoreConfig):
@@ -43,8 +42,14 @@ class FlowConfig(StoreConfig):
     force: bool = Field(
         False, description="Compute again what the store holds; views concerned are dropped whole first."
     )
+    runner: str = Field(
+        default_factory=lambda: Settings().runner,
+        validate_default=True,
+        description="Where tasks run: threads, or dask://HOST:PORT of a cluster that is running already.",
+    )
 
-
-def thread_pool() -> TaskRunner[PrefectFuture[Any]]:
-    """Return a runner of `GLMSTORE_WORKERS` threads; each task may use the cores itself."""
-    return ThreadPoolTaskRunner(max_workers=Settings().workers)  # type: ignore[return-value]
+    @field_validator("runner")
+    @classmethod
+    def _can_be_named(cls, runner: str) -> str:
+        scheduler_address(runner)
+        return runner

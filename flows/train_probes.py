@@ -8,7 +8,8 @@ from prefect import flow
 from pydantic import Field
 
 from flows.outcomes import WorkFailedError, compute_cells, settle, unfinished
-from flows.settings import FlowConfig, thread_pool
+from flows.runners import ChosenRunner
+from flows.settings import FlowConfig
 from glmstore.benchmarks.suites import ProbePlan, ViewRequest
 from glmstore.estimating import Plan, probes_dry_run
 from glmstore.planning import ProbeJob, plan_probes, trial_batches
@@ -34,7 +35,7 @@ class TrainProbesConfig(FlowConfig):
         return ", ".join(plan.benchmark for plan in self.probes)
 
 
-@flow(name="train-probes", flow_run_name="probes on {config.benchmarks}", task_runner=thread_pool())
+@flow(name="train-probes", flow_run_name="probes on {config.benchmarks}", task_runner=ChosenRunner())
 def train_probes(config: TrainProbesConfig) -> Tally | Plan:
     """Tune what is to be tuned, then train and judge the probes that the store has no results of."""
     if config.dry_run:
@@ -65,7 +66,11 @@ def tune(store: FeatureStore, jobs: list[ProbeJob], config: TrainProbesConfig) -
         if job.settings.tune
     }
     batches = [(study, n) for study in studies.values() for n in trial_batches(study, config.trials_a_task)]
-    submitted = [((study, n), tune_probe.submit(config.store, study, n)) for study, n in batches]
     with suppress(WorkFailedError):  # a study that is not finished fails its own cell, with a row of its own
-        settle(submitted, stage="tuning", name=lambda batch: f"{batch[1]} trials of {batch[0].title}")
+        settle(
+            batches,
+            lambda batch: tune_probe.submit(config.store, *batch),
+            stage="tuning",
+            name=lambda batch: f"{batch[1]} trials of {batch[0].title}",
+        )
     return studies

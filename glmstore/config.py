@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_cache_path, user_data_path
 from pydantic import BaseModel, ConfigDict, Field
@@ -38,6 +39,14 @@ class Settings(BaseSettings):
         default_factory=lambda: min(os.cpu_count() or 1, 8),
         ge=1,
         description="Tasks a flow runs at once in a process.",
+    )
+    runner: str = Field(
+        "threads",
+        min_length=1,
+        description="Where a flow's tasks run: threads, or dask://HOST:PORT of a cluster.",
+    )
+    log: Literal["text", "json"] = Field(
+        "text", description="How the log is written to stderr: for people, or as one JSON object a line."
     )
     debug: bool = Field(False, description="Show the traceback of errors that a user caused, too.")
     device: str = Field("auto", min_length=1, description="Torch device: auto, cpu, cuda, cuda:1, mps.")

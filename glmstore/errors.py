@@ -238,7 +238,7 @@ class PlanError(GlmstoreError, ValueError):
     """Work that cannot be planned as it was asked for."""
 
 
-class RunnerError(GlmstoreError, RuntimeError):
+class RunnerError(GlmstoreError, ValueError):
     """A place to run tasks that does not exist, does not answer, or lacks what the tasks need."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,6 +116,10 @@ def plan_features(store: FeatureStore, uses: Iterable[FeatureUse], *, chunk: int
     Views of one model that lack the same keys share their chunks, so that each sequence goes through the
     model once for all of them. Views read through windows stay apart from those that cannot be.
 
+    A chunk is what is missing in one range of keys. Where the ranges end follows from the keys that are
+    asked for, not from those still missing, so that a run that starts when another is half done cuts the
+    same chunks as that one and both can tell that they want the same.
+
     Parameters
     ----------
     store
@@ -137,7 +141,8 @@ def plan_features(store: FeatureStore, uses: Iterable[FeatureUse], *, chunk: int
     missing = {view: store.missing(view, list(keys)) for view, keys in wanted.items()}
     chunks: list[FeatureChunk] = []
     for views, lacking in _passes(missing):
-        parts = [tuple(lacking[i : i + chunk]) for i in range(0, len(lacking), chunk)]
+        asked_of_all = set.intersection(*(set(wanted[view]) for view in views))
+        parts = _ranges(sorted(asked_of_all), set(lacking), chunk)
         chunks += [
             FeatureChunk(store=store.uri, views=views, seq_keys=part, number=i, of=len(parts))
             for i, part in enumerate(parts, start=1)
@@ -145,6 +150,13 @@ def plan_features(store: FeatureStore, uses: Iterable[FeatureUse], *, chunk: int
     asked = sum(len(keys) for keys in wanted.values())
     present = asked - sum(len(keys) for keys in missing.values())
     return FeaturePlan(chunks=tuple(chunks), asked=asked, present=present)
+
+
+def _ranges(asked: Sequence[str], lacking: Set[str], size: int) -> list[tuple[str, ...]]:
+    """Cut sorted keys into ranges of `size`; return what is lacking in each, where anything is."""
+    ranges = (asked[i : i + size] for i in range(0, len(asked), size))
+    parts = (tuple(key for key in keys if key in lacking) for keys in ranges)
+    return [part for part in parts if part]
 
 
 def _passes(
