@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from glmstore import metering
 from glmstore.errors import PoolingError, StoreError, WeightsError
 from glmstore.extraction.filling import Job
 from glmstore.extraction.hardware import resolve_device, resolve_precision
@@ -153,14 +155,16 @@ DeviceMemoryError
         force=force,
     )
     missing = job.missing()
-    if len(places) == 1:
-        job.fill(missing, places[0], progress)
-    else:
-        lacking = {key for absent in missing for key in absent}
-        todo = [s for key, s in job.sequences.items() if key in lacking]
-        work = Work(store.uri, model_name, list(views), job.precision, force)
-        fill_on_devices(places, work, todo, job.open, progress)
-        job.open()
+    metering.reused("vector", sum(len(distinct) - len(absent) for absent in missing))
+    with metering.embedding(model_name) if any(missing) else nullcontext():
+        if len(places) == 1:
+            job.fill(missing, places[0], progress)
+        else:
+            lacking = {key for absent in missing for key in absent}
+            todo = [s for key, s in job.sequences.items() if key in lacking]
+            work = Work(store.uri, model_name, list(views), job.precision, force)
+            fill_on_devices(places, work, todo, job.open, progress)
+            job.open()
     seconds, asked = time.monotonic() - started, len(distinct)
     return [
         Materialized(view, asked, asked - len(absent), len(absent), seconds)

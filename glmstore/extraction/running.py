@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from glmstore import metering
 from glmstore.errors import DeviceMemoryError, NonFiniteFeatureError
 from glmstore.extraction.batching import BatchBudget, free_memory, is_out_of_memory, plan_batches
 from glmstore.extraction.forward import Forward
@@ -171,6 +172,7 @@ class Run:
                 yield step.number, chunk
             return 0
         ended = [self.pieces[p] for p in step.places if self._ends(self.pieces[p])]
+        metering.sequences_embedded(self.forward.model.spec.name, len(ended))
         if progress is not None:
             progress(finished + len(ended), len(self.sequences))
         return len(ended)

@@ -197,9 +197,11 @@ def _serve(share: _Share, connection: Connection) -> None:
     """Do a share in this process and say how it goes."""
     import torch
 
+    from glmstore.exporting import push_metrics
     from glmstore.extraction.filling import fill_share
     from glmstore.store import FeatureStore
 
+    push_metrics()
     if share.device == "cpu":
         torch.set_num_threads(share.threads)
     elif share.device.startswith("cuda"):

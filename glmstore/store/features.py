@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from glmstore import metering
 from glmstore.errors import MissingFeaturesError
 from glmstore.store.arrays import Group, prepare
 from glmstore.store.connection import Connection
@@ -85,7 +86,9 @@ class FeatureTables:
             handle = self._connection.write(
                 name, vector_schema(self._record.view.dtype, width), VECTOR_STORAGE
             )
-            stored += insert_new(self._connection.uri, handle, KEY, group.table(start, start + step))
+            new = insert_new(self._connection.uri, handle, KEY, group.table(start, start + step))
+            metering.rows_written(self._record.view.model, new, width * group.values.itemsize)
+            stored += new
         return stored
 
     def _without_stored(self, group: Group) -> Group:
