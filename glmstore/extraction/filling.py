@@ -145,9 +145,9 @@ class Job:
         passes: dict[tuple[int, ...], list[str]] = {}
         for key, views in lacking.items():
             passes.setdefault(tuple(views), []).append(key)
+        ready: list[tuple[tuple[int, ...], list[str], Iterator[tuple[int, Chunk]]]] = []
         if passes:
             model, done = KEPT_MODELS.get(self.entry, device), 0
-            ready: list[tuple[tuple[int, ...], list[str], Iterator[tuple[int, Chunk]]]] = []
             # All are checked, which happens at once, before any is computed, which happens when it is read.
             for numbers, keys in passes.items():
                 chunks = embed_views(
@@ -161,8 +161,10 @@ class Job:
                 )
                 ready.append((numbers, keys, chunks))
                 done += len(keys)
-            if self.gate is not None:
-                self.gate.checked()
+        # With nothing to do as well, as where another run stored the share meanwhile: others wait for it.
+        if self.gate is not None:
+            self.gate.checked()
+        if ready:
             with CommitWriter(self.commit) as writer:
                 for numbers, keys, chunks in ready:
                     _write(writer, numbers, keys, chunks)

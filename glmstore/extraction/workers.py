@@ -195,17 +195,12 @@ def _received(
 
 def _serve(share: _Share, connection: Connection) -> None:
     """Do a share in this process and say how it goes."""
-    import torch
-
     from glmstore.exporting import push_metrics
     from glmstore.extraction.filling import fill_share
     from glmstore.store import FeatureStore
 
     push_metrics()
-    if share.device == "cpu":
-        torch.set_num_threads(share.threads)
-    elif share.device.startswith("cuda"):
-        torch.cuda.set_device(share.device)  # page-locked memory would else take room on the first GPU too
+    _settle_on(share.device, share.threads)
     asking = _Asking(connection)
     try:
         store = FeatureStore.open(share.work.uri, create=False)
@@ -216,6 +211,17 @@ def _serve(share: _Share, connection: Connection) -> None:
         asking.send(_portable(error))
     else:
         asking.send(None)
+
+
+def _settle_on(name: str, threads: int) -> None:
+    """Let this process take no more of the machine than its share."""
+    import torch
+
+    device = torch.device(name)
+    if device.type == "cpu":
+        torch.set_num_threads(threads)
+    elif device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # page-locked memory would else take room on the first GPU too
 
 
 def _portable(error: Exception) -> Exception:

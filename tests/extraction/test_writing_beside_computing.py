@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from glmstore.errors import (
     ConflictingFeaturesError,
@@ -22,8 +23,9 @@ from glmstore.errors import (
     StoreError,
     WorkerError,
 )
-from glmstore.extraction import materialize, materialize_many, running, writing
-from glmstore.extraction.workers import split_evenly
+from glmstore.extraction import materialize, materialize_many, running, workers, writing
+from glmstore.extraction.filling import fill_share
+from glmstore.extraction.workers import Work, split_evenly
 from glmstore.extraction.writing import CommitWriter, Rows
 from glmstore.models import get_model
 from glmstore.models.architectures.language_model import LanguageModel
@@ -327,6 +329,14 @@ def test_two_workers_fill_a_store_as_one_does(tmp_path: Path):
     assert materialize(store, "kmer2", SEQUENCES, devices=["cpu", "cpu"]).computed == 0
 
 
+def test_a_process_settles_on_a_gpu_with_or_without_a_number(monkeypatch: pytest.MonkeyPatch):
+    chosen: list[int] = []
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", chosen.append, raising=False)
+    for name in ("cuda", "cuda:1"):
+        workers._settle_on(name, threads=1)
+    assert chosen == [1]
+
+
 def test_a_worker_that_is_killed_is_named(tmp_path: Path):
     def kill_the_first() -> None:
         while not (children := multiprocessing.active_children()):
@@ -356,6 +366,23 @@ def test_numbers_no_worker_can_store_leave_no_trace(tmp_path: Path, force: bool)
         materialize(store, "kmer2", SEQUENCES[9:], view=view, devices=["cpu", "cpu"], force=force)
     assert store.views().is_empty()
     assert store.sequences().is_empty()
+
+
+def test_a_worker_whose_share_another_run_stored_meanwhile_keeps_nobody_waiting(tmp_path: Path):
+    store = FeatureStore.open(tmp_path / "store")
+    done = materialize(store, "kmer2", SEQUENCES)
+    work = Work(store.uri, "kmer2", [done.view], "float32", force=False)
+    told: list[str] = []
+
+    class Parent:
+        def checked(self) -> None:
+            told.append("checked")
+
+        def open(self) -> None:
+            assert told == ["checked"], "the other processes are answered when all have checked their share"
+
+    fill_share(store, work, SEQUENCES, "cpu", Parent(), lambda *_: None)
+    assert told == ["checked"]
 
 
 def test_workers_start_a_view_anew_when_forced(tmp_path: Path):
