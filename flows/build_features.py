@@ -7,9 +7,12 @@ import logging
 from prefect import flow
 from pydantic import Field
 
+from flows.monitoring import WATCHED
+from flows.naming import models_named, named
 from flows.outcomes import settle
 from flows.runners import ChosenRunner
 from flows.settings import FlowConfig
+from glmstore import metering
 from glmstore.estimating import Plan, features_dry_run
 from glmstore.planning import FeatureUse, forget_features, plan_features
 from glmstore.stages import Tally
@@ -27,15 +30,17 @@ class BuildFeaturesConfig(FlowConfig):
     chunk: int = Field(16_384, ge=1, description="Sequences that one task embeds.")
 
     @property
-    def n_views(self) -> int:
-        """Number of distinct views asked for."""
-        return len({use.view for use in self.uses})
+    def title(self) -> str:
+        """Models and benchmarks, for people."""
+        models = models_named(use.view.model for use in self.uses)
+        return f"{models} on {named(use.benchmark for use in self.uses)}"
 
 
 @flow(
     name="build-features",
-    flow_run_name="build features of {config.n_views} views",
+    flow_run_name="features of {config.title}",
     task_runner=ChosenRunner(),
+    **WATCHED,
 )
 def build_features(config: BuildFeaturesConfig) -> Tally | Plan:
     """Register the benchmarks and embed what their views lack; the tally counts vectors."""
@@ -48,7 +53,15 @@ def build_features(config: BuildFeaturesConfig) -> Tally | Plan:
         forget_features(store, config.uses)
     plan = plan_features(store, config.uses, chunk=config.chunk)
     log.info("features: %d vectors asked, %d in the store", plan.asked, plan.present)
-    settle(plan.chunks, embed_chunk.submit, stage="features", name=lambda c: c.name)
+    metering.reused("vector", plan.present)
+    settle(
+        plan.chunks,
+        embed_chunk.submit,
+        stage="features",
+        name=lambda c: c.name,
+        unit="vectors",
+        size=lambda c: c.n_vectors,
+    )
     if plan.chunks:
         optimize_store(config.store)
     return Tally(vectors_computed=plan.asked - plan.present, vectors_reused=plan.present)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from pydantic import Field
 
+from flows.monitoring import WATCHED
 from flows.outcomes import settle, unfinished
 from flows.runners import ChosenRunner
 from flows.settings import FlowConfig
@@ -29,7 +30,12 @@ class ExplainConfig(FlowConfig):
     seeds: tuple[int, ...] = Field((0,), description="As in train-probes.")
 
 
-@flow(name="explain", flow_run_name="explain {config.plan.benchmark}", task_runner=ChosenRunner())
+@flow(
+    name="explain",
+    flow_run_name="explain the one-hot CNN of {config.plan.benchmark}",
+    task_runner=ChosenRunner(),
+    **WATCHED,
+)
 def explain(config: ExplainConfig) -> Tally | Plan:
     """Explain the probe unless the store and the figures are there; a probe that is gone is trained again."""
     if config.dry_run:
@@ -42,7 +48,7 @@ def explain(config: ExplainConfig) -> Tally | Plan:
     if beside.has_figures and not unfinished(store, cells, force=config.force):
         return Tally(reused=len(cells))
     if not job.folder(beside).is_dir():
-        train_probe(job)
+        train_probe(job, force=True)
     settle(
         [job],
         lambda j: explain_probe.submit(config.store, j, settings),

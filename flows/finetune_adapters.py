@@ -5,6 +5,8 @@ from __future__ import annotations
 from prefect import flow
 from pydantic import Field
 
+from flows.monitoring import WATCHED
+from flows.naming import models_named
 from flows.outcomes import compute_cells
 from flows.runners import ChosenRunner
 from flows.settings import FlowConfig
@@ -27,8 +29,18 @@ class FinetuneAdaptersConfig(FlowConfig):
         default_factory=FineTuneSettings, description="The same for every model."
     )
 
+    @property
+    def title(self) -> str:
+        """Models and benchmark, for people."""
+        return f"{models_named(self.models)} on {self.benchmark}"
 
-@flow(name="finetune-adapters", flow_run_name="lora on {config.benchmark}", task_runner=ChosenRunner())
+
+@flow(
+    name="finetune-adapters",
+    flow_run_name="adapters of {config.title}",
+    task_runner=ChosenRunner(),
+    **WATCHED,
+)
 def finetune_adapters(config: FinetuneAdaptersConfig) -> Tally | Plan:
     """Train, save and judge the adapters that the store has no results of."""
     if config.dry_run:
@@ -43,7 +55,7 @@ def finetune_adapters(config: FinetuneAdaptersConfig) -> Tally | Plan:
     return compute_cells(
         store,
         cells,
-        lambda cell: finetune_adapter.submit(config.store, cell, config.settings),
+        lambda cell: finetune_adapter.submit(config.store, cell, config.settings, force=config.force),
         stage="adapters",
         force=config.force,
     )

@@ -149,13 +149,21 @@ def compute_cells(
     """
     todo = unfinished(store, cells, force=force)
     log.info("%s: %d cells asked, %d in the store", stage, len(cells), len(cells) - len(todo))
+    metering.reused("cell", len(cells) - len(todo))
+
+    def record(cell: Cell, error: BaseException) -> None:
+        store.write_results(failed_outcome(cell, error).rows)
+        metering.failed("cell", 1)
+
     return settle(
         todo,
         submit,
         stage=stage,
         name=lambda cell: f"{cell.head} on {cell.benchmark} with {cell.model}",
+        unit="cells",
         reused=len(cells) - len(todo),
-        on_failure=lambda cell, error: store.write_results(failed_outcome(cell, error).rows),
+        on_success=lambda _: metering.computed("cell", 1),
+        on_failure=record,
     )
 
 

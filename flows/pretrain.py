@@ -7,6 +7,7 @@ from pathlib import Path
 from prefect import flow
 from pydantic import Field
 
+from flows.monitoring import WATCHED
 from flows.settings import Foreseeable
 from glmstore.estimating import Plan, pretraining_dry_run
 from glmstore.pretraining import PretrainConfig
@@ -24,7 +25,7 @@ class PretrainFlowConfig(Foreseeable):
     name: str = Field("gpn-mini", min_length=1, description="The model's name in its card.")
 
 
-@flow(name="pretrain", flow_run_name="pretrain {config.name}")
+@flow(name="pretrain", flow_run_name="pretrain {config.name} on {config.training.fasta.name}", **WATCHED)
 def pretrain(config: PretrainFlowConfig) -> str | Plan:
     """Train, resuming what an earlier run left; export if asked to; return the last checkpoint."""
     if config.dry_run:

@@ -13,6 +13,8 @@ from pydantic import Field
 from flows.build_features import BuildFeaturesConfig, build_features
 from flows.explain import ExplainConfig, explain
 from flows.finetune_adapters import FinetuneAdaptersConfig, finetune_adapters
+from flows.monitoring import WATCHED
+from flows.naming import models_named, named
 from flows.outcomes import WorkFailedError
 from flows.runners import ChosenRunner
 from flows.score_variants import ScoreVariantsConfig, score_variants
@@ -42,11 +44,13 @@ class RunSuiteConfig(FlowConfig):
 
     @property
     def title(self) -> str:
-        """The suite's name, for people."""
-        return self.resolved().name
+        """The suite, its models and benchmarks, for people."""
+        suite = self.resolved()
+        models = [*(m.model for m in suite.models), *(suite.finetune.models if suite.finetune else ())]
+        return f"{suite.name} suite: {models_named(models)} on {named(suite.benchmarks)}"
 
 
-@flow(name="run-suite", flow_run_name="{config.title} suite", task_runner=ChosenRunner())
+@flow(name="run-suite", flow_run_name="{config.title}", task_runner=ChosenRunner(), **WATCHED)
 def run_suite(config: RunSuiteConfig) -> SuiteSummary | Plan:
     """Run every stage, however the others end, and report; then fail if anything failed."""
     started, clock, asked = datetime.now(UTC), time.monotonic(), config.resolved()

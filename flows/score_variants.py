@@ -7,6 +7,8 @@ import logging
 from prefect import flow
 from pydantic import Field
 
+from flows.monitoring import WATCHED
+from flows.naming import models_named, named
 from flows.outcomes import WorkFailedError, compute_cells
 from flows.runners import ChosenRunner
 from flows.settings import FlowConfig
@@ -35,12 +37,17 @@ class ScoreVariantsConfig(FlowConfig):
     )
 
     @property
-    def benchmarks(self) -> str:
-        """Names of the benchmarks, for people."""
-        return ", ".join(self.plan.benchmarks)
+    def title(self) -> str:
+        """Models and benchmarks, for people."""
+        return f"{models_named(self.plan.models)} on {named(self.plan.benchmarks)}"
 
 
-@flow(name="score-variants", flow_run_name="score {config.benchmarks}", task_runner=ChosenRunner())
+@flow(
+    name="score-variants",
+    flow_run_name="variant scores of {config.title}",
+    task_runner=ChosenRunner(),
+    **WATCHED,
+)
 def score_variants(config: ScoreVariantsConfig) -> Tally | Plan:
     """Compute the scores and correlations that the store has no results of.
 
@@ -63,7 +70,7 @@ def score_variants(config: ScoreVariantsConfig) -> Tally | Plan:
         computed = compute_cells(
             store,
             [cell for part in planned for cell in part.cells],
-            lambda cell: score_variant_cell.submit(config.store, cell, config.settings),
+            lambda cell: score_variant_cell.submit(config.store, cell, config.settings, force=config.force),
             stage="variants",
             force=config.force,
         )

@@ -7,6 +7,8 @@ from contextlib import suppress
 from prefect import flow
 from pydantic import Field
 
+from flows.monitoring import WATCHED
+from flows.naming import models_named, named
 from flows.outcomes import WorkFailedError, compute_cells, settle, unfinished
 from flows.runners import ChosenRunner
 from flows.settings import FlowConfig
@@ -30,12 +32,18 @@ class TrainProbesConfig(FlowConfig):
     trials_a_task: int = Field(4, ge=1, description="Trials of a search that one task runs.")
 
     @property
-    def benchmarks(self) -> str:
-        """Names of the benchmarks, for people."""
-        return ", ".join(plan.benchmark for plan in self.probes)
+    def title(self) -> str:
+        """Models and benchmarks, for people."""
+        models = models_named(view.model for view in self.models)
+        return f"{models} on {named(plan.benchmark for plan in self.probes)}"
 
 
-@flow(name="train-probes", flow_run_name="probes on {config.benchmarks}", task_runner=ChosenRunner())
+@flow(
+    name="train-probes",
+    flow_run_name="probes of {config.title}",
+    task_runner=ChosenRunner(),
+    **WATCHED,
+)
 def train_probes(config: TrainProbesConfig) -> Tally | Plan:
     """Tune what is to be tuned, then train and judge the probes that the store has no results of."""
     if config.dry_run:
@@ -49,7 +57,7 @@ def train_probes(config: TrainProbesConfig) -> Tally | Plan:
     return compute_cells(
         store,
         cells,
-        lambda cell: train_probe.submit(jobs[cell.key], studies.get(cell.key)),
+        lambda cell: train_probe.submit(jobs[cell.key], studies.get(cell.key), force=config.force),
         stage="probes",
         force=config.force,
     )
@@ -72,5 +80,7 @@ def tune(store: FeatureStore, jobs: list[ProbeJob], config: TrainProbesConfig) -
             lambda batch: tune_probe.submit(config.store, *batch),
             stage="tuning",
             name=lambda batch: f"{batch[1]} trials of {batch[0].title}",
+            unit="trials",
+            size=lambda batch: batch[1],
         )
     return studies

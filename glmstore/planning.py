@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class FeatureChunk(Frozen):
         min_length=1, description="Views of one model, filled by one pass through it."
     )
     seq_keys: tuple[str, ...]
+    range_id: str = Field(description="Digest of all keys asked for, lacking or not, in the chunk's range.")
     number: int = Field(description="1-based number of this chunk within those of its views, for people.")
     of: int = Field(description="Chunks of these views in this plan.")
 
@@ -44,6 +46,20 @@ class FeatureChunk(Frozen):
     def model(self) -> str:
         """Registry name of the model."""
         return self.views[0].model
+
+    @property
+    def n_vectors(self) -> int:
+        """Vectors to compute: one a key and view."""
+        return len(self.seq_keys) * len(self.views)
+
+    @property
+    def work_key(self) -> str:
+        """Name of this work for every run that wants the model's vectors of this range of keys.
+
+        Views and lacking keys are no part of it: for a run that starts when another is half done they are
+        fewer.
+        """
+        return f"embed with {self.model} {self.views[0].revision}: {self.range_id}"
 
     @property
     def name(self) -> str:
@@ -144,19 +160,23 @@ def plan_features(store: FeatureStore, uses: Iterable[FeatureUse], *, chunk: int
         asked_of_all = set.intersection(*(set(wanted[view]) for view in views))
         parts = _ranges(sorted(asked_of_all), set(lacking), chunk)
         chunks += [
-            FeatureChunk(store=store.uri, views=views, seq_keys=part, number=i, of=len(parts))
-            for i, part in enumerate(parts, start=1)
+            FeatureChunk(
+                store=store.uri, views=views, seq_keys=part, range_id=range_id, number=i, of=len(parts)
+            )
+            for i, (range_id, part) in enumerate(parts, start=1)
         ]
     asked = sum(len(keys) for keys in wanted.values())
     present = asked - sum(len(keys) for keys in missing.values())
     return FeaturePlan(chunks=tuple(chunks), asked=asked, present=present)
 
 
-def _ranges(asked: Sequence[str], lacking: Set[str], size: int) -> list[tuple[str, ...]]:
-    """Cut sorted keys into ranges of `size`; return what is lacking in each, where anything is."""
+def _ranges(asked: Sequence[str], lacking: Set[str], size: int) -> list[tuple[str, tuple[str, ...]]]:
+    """Cut sorted keys into ranges of `size`; return digest and what is lacking of each that lacks any."""
     ranges = (asked[i : i + size] for i in range(0, len(asked), size))
-    parts = (tuple(key for key in keys if key in lacking) for keys in ranges)
-    return [part for part in parts if part]
+    parts = ((keys, tuple(key for key in keys if key in lacking)) for keys in ranges)
+    return [
+        (blake2b("".join(keys).encode(), digest_size=16).hexdigest(), part) for keys, part in parts if part
+    ]
 
 
 def _passes(
