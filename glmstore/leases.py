@@ -37,11 +37,13 @@ class Held:
     ----------
     name
         What it is on.
+    number
+        How many held it before, since leases were last swept.
     """
 
     def __init__(self, objects: Objects, name: str, number: int, seconds: float) -> None:
-        self.name = name
-        self._objects, self._number, self._seconds = objects, number, seconds
+        self.name, self.number = name, number
+        self._objects, self._seconds = objects, seconds
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         self._lost, self._done = threading.Event(), threading.Event()
         self._beaten = time.monotonic()
@@ -64,12 +66,12 @@ class Held:
         """Renew it until it is stopped or lost; runs in a thread of its own."""
         while not self._done.wait(self._seconds / 4):
             try:
-                if _top(self._objects, self.name) != self._number:
+                if _top(self._objects, self.name) != self.number:
                     self._lost.set()
                     log.warning("lease %s was taken over: it was not renewed in time", self.name)
                     return
                 at = time.monotonic()
-                self._objects.put(_path(self.name, self._number), self.body())
+                self._objects.put(_path(self.name, self.number), self.body())
                 self._beaten = at
             except (StoreError, OSError) as error:
                 log.warning("lease %s could not be renewed, trying again: %s", self.name, error)
@@ -77,8 +79,8 @@ class Held:
     def release(self) -> None:
         """Let the next one have it at once; where the storage does not answer, it expires by itself."""
         try:
-            if not self._lost.is_set() and _top(self._objects, self.name) == self._number:
-                self._objects.put(_path(self.name, self._number), self.body(released=True))
+            if not self._lost.is_set() and _top(self._objects, self.name) == self.number:
+                self._objects.put(_path(self.name, self.number), self.body(released=True))
         except (StoreError, OSError) as error:
             log.warning(
                 "lease %s was not released and expires in %.0f s: %s", self.name, self._seconds, error

@@ -60,7 +60,9 @@ class LocalObjects:
 
     def names(self, prefix: str = "") -> list[str]:
         """See :meth:`Objects.names`."""
-        files = (Path(at, file) for at, _, found in os.walk(self.root) for file in found)
+        parent = prefix.rpartition("/")[0]
+        folder = self._path(parent) if parent else self.root
+        files = (Path(at, file) for at, _, found in os.walk(folder) for file in found)
         names = (
             path.relative_to(self.root).as_posix() for path in files if not path.name.startswith(_PARTIAL)
         )

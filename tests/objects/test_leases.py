@@ -1,0 +1,253 @@
+"""Leases: one holder at a time, on disk and in object storage, whatever happens to the others."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import boto3
+import pytest
+
+from glmstore.errors import LeaseHeldError
+from glmstore.leases import lease, sweep, try_lease
+from glmstore.objects import open_objects
+from glmstore.objects.local import LocalObjects
+from glmstore.objects.s3 import S3UnavailableError, s3_client
+
+DRIVER = Path(__file__).with_name("lease_driver.py")
+SHORT, LEAST_S3 = 1.0, 5.0
+POLL = 1.5
+"""The longest a contender sleeps between two looks."""
+LOADED = 3.0
+"""What a busy machine may add."""
+
+Start = Callable[..., "Contender"]
+
+
+class Contender:
+    """A process that takes a lease; see lease_driver.py."""
+
+    def __init__(self, *words: object) -> None:
+        command = [sys.executable, str(DRIVER), *map(str, words)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.line() == ["ready"]
+
+    def line(self) -> list[str]:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().split()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(timeout=10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[Contender] = []
+
+    def one(*words: object) -> Contender:
+        started.append(Contender(*words))
+        return started[-1]
+
+    yield one
+    for contender in started:
+        contender.close()
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Serve an empty bucket on loopback; yield its URI."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    serve = Path(sys.executable).with_name("localbucket")
+    command = [str(serve), "--port", str(port), str(tmp_path / "bucket")]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "unchecked")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "unchecked")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3_client.cache_clear()
+    deadline = time.monotonic() + 20
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        assert time.monotonic() < deadline, "localbucket did not start"
+        time.sleep(0.05)
+    boto3.client("s3").create_bucket(Bucket="leases")
+    yield "s3://leases/store"
+    server.terminate()
+    server.wait(timeout=10)
+    s3_client.cache_clear()
+
+
+def numbers(uri: str) -> list[int]:
+    return [int(name.rpartition("/")[2]) for name in open_objects(uri).names("_leases/")]
+
+
+def test_of_many_that_ask_at_once_one_holds_it_at_a_time(tmp_path: Path) -> None:
+    inside, most, turns = 0, 0, 0
+    counting = threading.Lock()
+
+    def turn(_: int) -> int:
+        nonlocal inside, most, turns
+        with lease(str(tmp_path), "work", SHORT) as held:
+            with counting:
+                inside, turns = inside + 1, turns + 1
+                most = max(most, inside)
+            time.sleep(0.005)
+            with counting:
+                inside -= 1
+            return held.number
+
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(turn, range(24)))
+    assert (most, turns) == (1, 24)
+    assert sorted(won) == list(range(24)), "a number was won twice, or was passed over"
+    assert numbers(str(tmp_path)) == [23], "only the last one is kept"
+
+
+def test_a_second_process_waits_for_the_first_and_has_it_as_soon_as_it_is_let_go(
+    tmp_path: Path, start: Start
+) -> None:
+    first = start(tmp_path, "work", 60, 1.0)
+    assert first.line()[0] == "held"
+    second = start(tmp_path, "work", 60, 0)
+    with try_lease(str(tmp_path), "work", 60) as refused:
+        assert refused is None
+    with (
+        pytest.raises(LeaseHeldError, match="work: another process has held it"),
+        lease(str(tmp_path), "work", 60, patience_s=0.0),
+    ):
+        pass
+    word, ended = first.line()
+    _, _, began = second.line()
+    assert word == "kept"
+    assert 0 <= float(began) - float(ended) < POLL + LOADED
+
+
+def test_other_names_and_other_stores_do_not_wait(tmp_path: Path) -> None:
+    with (
+        lease(str(tmp_path / "a"), "work", 60),
+        try_lease(str(tmp_path / "a"), "other work", 60) as other,
+        try_lease(str(tmp_path / "b"), "work", 60) as elsewhere,
+    ):
+        assert other is not None
+        assert elsewhere is not None
+
+
+def test_a_killed_holder_holds_up_the_next_for_no_longer_than_its_seconds(
+    tmp_path: Path, start: Start
+) -> None:
+    first = start(tmp_path, "work", SHORT, 60)
+    assert first.line()[0] == "held"
+    first.process.send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    with lease(str(tmp_path), "work", SHORT) as held:
+        assert time.monotonic() - killed < SHORT + POLL + LOADED
+        assert held.number == 1
+
+
+def test_a_holder_that_lives_keeps_it_for_longer_than_its_seconds(tmp_path: Path) -> None:
+    with lease(str(tmp_path), "work", SHORT) as held:
+        until = time.monotonic() + 2.5 * SHORT
+        while time.monotonic() < until:
+            with try_lease(str(tmp_path), "work", SHORT) as taken:
+                assert taken is None
+            time.sleep(0.1)
+        assert not held.lost
+
+
+@pytest.mark.parametrize("shift", [3600, -3600])
+def test_a_clock_that_is_an_hour_off_steals_nothing_and_loses_nothing(
+    tmp_path: Path, start: Start, shift: int
+) -> None:
+    with lease(str(tmp_path), "work", SHORT) as held:
+        astray = start(tmp_path, "work", SHORT, 0, shift)
+        time.sleep(1.5 * SHORT)
+        assert not held.lost
+        assert numbers(str(tmp_path)) == [held.number]
+    ended = time.monotonic()
+    word, number, began = astray.line()
+    assert (word, number) == ("held", str(held.number + 1))
+    assert float(began) >= ended - 0.1
+
+
+def test_an_error_within_lets_go_too(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), lease(str(tmp_path), "work", 60):
+        raise ZeroDivisionError
+    with try_lease(str(tmp_path), "work", 60) as held:
+        assert held is not None
+
+
+def test_a_holder_that_cannot_renew_it_knows_that_it_may_be_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise S3UnavailableError("storage is away")
+
+    with lease(str(tmp_path), "work", SHORT) as held:
+        assert not held.lost
+        monkeypatch.setattr(LocalObjects, "put", away)
+        time.sleep(1.3 * SHORT)
+        assert held.lost
+        monkeypatch.undo()
+        with lease(str(tmp_path), "work", SHORT, patience_s=0.0) as next_one:
+            assert next_one.number == held.number + 1
+            assert held.lost, "it never comes back to one that another has taken"
+
+
+def test_what_lies_in_the_store_does_not_slow_a_lease(tmp_path: Path) -> None:
+    looked: list[str] = []
+    table = tmp_path / "view.lance" / "data"
+    table.mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        walk = os.walk
+        patch.setattr(os, "walk", lambda top: looked.append(str(top)) or walk(top))
+        with lease(str(tmp_path), "work", 60):
+            pass
+    assert looked
+    assert all(Path(folder).parent == tmp_path / "_leases" for folder in looked), looked
+
+
+def test_only_leases_that_nobody_touched_for_a_day_are_swept(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        with lease(str(tmp_path), name, 60):
+            pass
+        if name == "old":
+            (left,) = (path for path in (tmp_path / "_leases").rglob("*") if path.is_file())
+            os.utime(left, (time.time() - 90_000,) * 2)
+    assert sweep(str(tmp_path)) == 1
+    assert not left.exists()
+    assert len(numbers(str(tmp_path))) == 1
+
+
+@pytest.mark.skipif(shutil.which("localbucket") is None, reason="needs localbucket, of the extra `dev`")
+def test_in_object_storage_one_wins_and_a_killed_one_is_waited_for_no_longer(
+    bucket: str, start: Start
+) -> None:
+    first = start(bucket, "work", LEAST_S3, 60)
+    assert first.line()[0] == "held"
+    second = start(bucket, "work", LEAST_S3, 0)
+    with try_lease(bucket, "work", LEAST_S3) as refused:
+        assert refused is None
+    time.sleep(1.2 * LEAST_S3)  # it is renewed, so nobody else has it yet
+    assert second.process.poll() is None
+    assert numbers(bucket) == [0]
+    first.process.send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    word, number, began = second.line()
+    assert (word, number) == ("held", "1")
+    # The clock of the storage counts whole seconds.
+    assert float(began) - killed < LEAST_S3 + 1 + POLL + LOADED
