@@ -45,6 +45,11 @@ class Settings(BaseSettings):
         min_length=1,
         description="Where a flow's tasks run: threads, or dask://HOST:PORT of a cluster.",
     )
+    lease_seconds: float = Field(
+        60.0,
+        ge=5,
+        description="How long a killed run holds up others that want what it was computing, at most.",
+    )
     log: Literal["text", "json"] = Field(
         "text", description="How the log is written to stderr: for people, or as one JSON object a line."
     )

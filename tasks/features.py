@@ -7,7 +7,7 @@ from glmstore.data.fetch import Fetcher
 from glmstore.extraction import materialize_many
 from glmstore.planning import FeatureChunk
 from glmstore.store import FeatureStore
-from tasks.policies import compute_task
+from tasks.policies import alone, compute_task
 
 
 @compute_task("register {benchmark}")
@@ -27,7 +27,8 @@ def embed_chunk(chunk: FeatureChunk) -> int:
     """Embed the chunk's sequences that its views still lack; return how many vectors were computed."""
     store = FeatureStore.open(chunk.store)
     sequences = store.sequences(chunk.seq_keys)["sequence"].to_list()
-    done = materialize_many(store, chunk.model, sequences, chunk.views)
+    with alone(chunk.store, chunk.work_key):
+        done = materialize_many(store, chunk.model, sequences, chunk.views)
     return sum(filled.computed for filled in done)
 
 

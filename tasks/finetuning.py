@@ -8,14 +8,16 @@ from glmstore.finetuning import FineTuneSettings, run_cell
 from glmstore.results import Cell
 from glmstore.store import FeatureStore
 from glmstore.workspace import Workspace
-from tasks.policies import compute_task
+from tasks.policies import alone, compute_task
 
 
 @compute_task("lora on {cell.benchmark} with {cell.model}")
-def finetune_adapter(store: str, cell: Cell, settings: FineTuneSettings) -> str:
+def finetune_adapter(store: str, cell: Cell, settings: FineTuneSettings, *, force: bool = False) -> str:
     """Train, save and judge the adapters of one cell; return the cell's key."""
     opened = FeatureStore.open(store)
-    device = resolve_device(Settings().device)
-    outcome = run_cell(opened, cell, settings, Workspace.of(store).adapters, device=device)
-    opened.write_results(outcome.rows, outcome.predictions)
+    device, adapters = resolve_device(Settings().device), Workspace.of(store).adapters
+    with alone(store, cell.key):
+        if force or not opened.completed([cell.key]):
+            outcome = run_cell(opened, cell, settings, adapters, device=device)
+            opened.write_results(outcome.rows, outcome.predictions)
     return cell.key

@@ -1,43 +1,148 @@
-"""How tasks are retried, named and limited: the only place that says so."""
+"""How tasks are retried, kept from working twice, named and limited: the only place that says so."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
+from contextlib import AbstractContextManager
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import httpx
+from botocore.exceptions import HTTPClientError
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
-from prefect.tasks import exponential_backoff
 
+from glmstore import metering
 from glmstore.config import Settings
-from glmstore.errors import GlmstoreError
+from glmstore.errors import DeviceMemoryError, GlmstoreError, LeaseHeldError, StoreError, WorkerError
+from glmstore.leases import Held, lease
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-TRANSIENT = (ConnectionError, TimeoutError, httpx.TransportError)
-"""What may pass by itself: storage or network out of reach for a moment."""
+RETRY_DELAYS_S = [2.0, 4.0, 8.0, 16.0, 30.0]
+"""Seconds before each repetition, on average: a storage that is away for a minute is waited for."""
+JITTER = 0.5
+"""How far each of them strays, as a share of it: tasks that failed together do not come back together."""
 
-_TRANSIENT_MESSAGES = ("commit conflict", "too many concurrent writers", "out of memory")
+
+class Passing(NamedTuple):
+    """A kind of error that may pass by itself, and what it is known by."""
+
+    why: str
+    types: tuple[type[BaseException], ...] = ()
+    names: frozenset[str] = frozenset()
+    """Classes of packages that may not be installed here, as ``package.Class``."""
+    codes: frozenset[str] = frozenset()
+    """What a storage or server answered: its own words, or the HTTP status."""
+    says: str = "(?!)"
+    """Pattern of the message where the class says nothing; case does not matter."""
+
+
+TRANSIENT = (
+    Passing(
+        "storage or network is out of reach",
+        types=(ConnectionError, TimeoutError, httpx.TransportError, HTTPClientError),
+        names=frozenset({"distributed.CommClosedError"}),
+        says=r"generic s3 error.*(error sending request|connection|timed? ?out|error decoding response body)",
+    ),
+    Passing(
+        "storage or a server has too much to do",
+        codes=frozenset(
+            {"SlowDown", "Throttling", "ThrottlingException", "RequestThrottled", "TooManyRequests"}
+        )
+        | {
+            "RequestLimitExceeded",
+            "InternalError",
+            "ServiceUnavailable",
+            "RequestTimeout",
+            "OperationAborted",
+        }
+        | {"408", "429", "500", "502", "503", "504"},
+        says=r"generic s3 error.*(status code: (5\d\d|429|408)|slow ?down|internalerror)",
+    ),
+    Passing(
+        "another writer was first",
+        types=(LeaseHeldError,),
+        says="commit conflict|too many concurrent writers|incompatible transaction.*overwrite",
+    ),
+    Passing(
+        "the process or machine that did the work is gone",
+        types=(WorkerError, BrokenExecutor),
+        names=frozenset({"distributed.KilledWorker", "distributed.NoValidWorkerError"}),
+    ),
+    Passing(
+        "others hold the memory for the moment",
+        types=(MemoryError,),
+        says="out of memory|can't allocate memory|cannot allocate memory|CUBLAS_STATUS_ALLOC_FAILED",
+    ),
+)
+"""What may pass by itself. Everything else fails at once, bad input above all."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether trying again may help; bad input never passes by itself."""
+    """Tell whether trying again may help; bad input never passes by itself.
+
+    Our own errors are known by their class only: what they say may quote anything. An error of the store is
+    also judged by the one it was raised from. A single sequence that does not fit on a device is bad input.
+    """
+    if isinstance(error, DeviceMemoryError):
+        return False
+    if isinstance(error, StoreError) and error.__cause__ is not None and is_transient(error.__cause__):
+        return True
+    return any(_is(error, kind) for kind in TRANSIENT)
+
+
+def _is(error: BaseException, kind: Passing) -> bool:
+    if isinstance(error, kind.types):
+        return True
     if isinstance(error, GlmstoreError):
         return False
-    message = str(error).lower()
-    return isinstance(error, TRANSIENT) or any(part in message for part in _TRANSIENT_MESSAGES)
+    names = {f"{cls.__module__.partition('.')[0]}.{cls.__name__}" for cls in type(error).__mro__}
+    spoken = re.search(kind.says, str(error), re.IGNORECASE | re.DOTALL) is not None
+    return bool(names & kind.names) or bool(_codes(error) & kind.codes) or spoken
 
 
-def _may_retry(task: object, task_run: object, state: Any) -> bool:  # noqa: ARG001  (Prefect's signature)
+def _codes(error: BaseException) -> set[str]:
+    """Return what boto3's ClientError or httpx's HTTPStatusError says was answered."""
+    response = getattr(error, "response", None)
+    if isinstance(response, httpx.Response):
+        return {str(response.status_code)}
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return {str(response.get("Error", {}).get("Code")), str(status)}
+    return set()
+
+
+def _may_retry(task: Task[..., Any], task_run: object, state: Any) -> bool:  # noqa: ARG001  (Prefect's)
+    """Tell whether a task is tried again; only asked where it has tries left."""
     try:
         state.result()
     except Exception as error:  # noqa: BLE001  (the question is which error it was)
-        return is_transient(error)
+        if is_transient(error):
+            metering.retried(task.name, error)
+            return True
     return False
+
+
+def alone(store: str, work: str) -> AbstractContextManager[Held]:
+    """Hold a piece of work for the length of a block, waiting while another run holds it.
+
+    Whoever had to wait looks in the store again before computing. A holder that was killed is waited for as
+    long as `GLMSTORE_LEASE_SECONDS`. One that lost the lease, as to a network that was away for longer, may
+    go on: then both compute, and the store keeps each row once.
+
+    Parameters
+    ----------
+    store
+        URI of the store that will hold the result.
+    work
+        Says what is computed by its contents, never by who wants it or by which code.
+    """
+    return lease(store, work, Settings().lease_seconds)
 
 
 def compute_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
@@ -55,14 +160,15 @@ def compute_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     def decorate(function: Callable[P, R]) -> Task[P, R]:
         @wraps(function)
         def with_its_share(*args: P.args, **kwargs: P.kwargs) -> R:
+            watch_this_process()
             _take_share_of_cores()
             return function(*args, **kwargs)
 
         return task(
             task_run_name=name,
-            retries=3,
-            retry_delay_seconds=exponential_backoff(backoff_factor=2),
-            retry_jitter_factor=0.5,
+            retries=len(RETRY_DELAYS_S),
+            retry_delay_seconds=RETRY_DELAYS_S,
+            retry_jitter_factor=JITTER,
             retry_condition_fn=_may_retry,
             cache_policy=NO_CACHE,
             persist_result=False,

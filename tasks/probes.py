@@ -7,7 +7,7 @@ from glmstore.probing import run_cell
 from glmstore.store import FeatureStore
 from glmstore.tuning import StudyRef, best, run_trials
 from glmstore.workspace import Workspace
-from tasks.policies import compute_task
+from tasks.policies import alone, compute_task
 
 
 @compute_task("tune {study.head} on {study.benchmark} with {study.view.model}")
@@ -17,15 +17,13 @@ def tune_probe(store: str, study: StudyRef, trials: int) -> int:
 
 
 @compute_task("{job.cell.head} on {job.cell.benchmark} with {job.cell.model}")
-def train_probe(job: ProbeJob, study: StudyRef | None = None) -> str:
+def train_probe(job: ProbeJob, study: StudyRef | None = None, *, force: bool = False) -> str:
     """Train, judge and save the probes of one cell; return the cell's key."""
     store = FeatureStore.open(job.store)
-    run_cell(
-        store,
-        job.cell,
-        job.view,
-        settings=job.settings,
-        tuned=best(study) if study else None,
-        save_to=Workspace.of(job.store).probes,
-    ).write(store)
+    with alone(job.store, job.cell.key):
+        if force or not store.completed([job.cell.key]):
+            tuned, probes = best(study) if study else None, Workspace.of(job.store).probes
+            run_cell(store, job.cell, job.view, settings=job.settings, tuned=tuned, save_to=probes).write(
+                store
+            )
     return job.cell.key
