@@ -107,12 +107,12 @@ def embed_views(
     check_lengths(spec, lengths, records, windowed=windowed)
     place = device or str(getattr(model, "device", None) or resolve_device())
     forward = Forward(model, takes, place, precision)
-    strands = forward.strands_of(range(len(takes)))
     size = spec.max_nt if windowed and max(lengths, default=0) > (spec.max_nt or 0) else None
     pieces = cut(lengths, size)
     if windowed:
-        pieces = fitting(model, pieces, sequences, strands)
+        pieces = fitting(model, pieces, sequences)
     elif isinstance(model, TokenLimited):
+        strands = forward.strands_of(range(len(takes)))
         over = too_many_tokens(model, pieces, sequences, strands)
         check_counts(spec, over, model.max_tokens, records)
     return _chunks(forward, sequences, lengths, pieces, records, progress)

@@ -100,12 +100,13 @@ def too_many_tokens(
     return found
 
 
-def fitting(
-    model: object, pieces: Sequence[Piece], sequences: Sequence[str], strands: Sequence[str]
-) -> list[Piece]:
-    """Return the pieces in order, those with too many tokens halved until each part fits the context."""
+def fitting(model: object, pieces: Sequence[Piece], sequences: Sequence[str]) -> list[Piece]:
+    """Return the pieces in order, those with too many tokens halved until each part fits the context.
+
+    Both strands have to fit, whichever is embedded: a view's windows must not depend on what else is asked.
+    """
     parts = list(pieces)
-    while over := too_many_tokens(model, parts, sequences, strands):
+    while over := too_many_tokens(model, parts, sequences, ("forward", "reverse")):
         parts = [part for i, p in enumerate(parts) for part in (halves(p) if i in over else [p])]
     return parts
 

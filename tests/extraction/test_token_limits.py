@@ -63,7 +63,7 @@ def test_windows_with_too_many_tokens_are_halved_and_weighted_by_nucleotides(mod
     text = too_many(model)[:-3] + "ACG"
     options = {"layer": 1, "pooling": "windowed-mean", "dtype": "float32", "precision": "float32"}
     strands = ["forward", "reverse"] if strand == "mean" else [strand]
-    pieces = fitting(model, cut([len(text)], None), [text], strands)
+    pieces = fitting(model, cut([len(text)], None), [text])
     assert len(pieces) > 1
     parts = [
         (p.end - p.start, only(embed(model, [p.text(text, s)], **options))) for s in strands for p in pieces
@@ -78,6 +78,21 @@ def test_windows_with_too_many_tokens_are_halved_and_weighted_by_nucleotides(mod
     np.testing.assert_allclose(found[0], alone, atol=2e-5)
 
 
+def test_the_windows_of_a_view_do_not_depend_on_the_strands_of_other_views():
+    draw = np.random.default_rng(2)
+    texts = ["".join(draw.choice(list("ACGT"), 90)) for _ in range(400)]
+    forward = BPE.count_tokens(texts)
+    reverse = BPE.count_tokens([reverse_complement(t) for t in texts])
+    at = int(np.argmax(reverse - forward))
+    model = FAMILIES["grover"].tiny_model()
+    model.tokenizer.max_tokens = int(forward[at])
+    take = Take(1, "windowed-mean", "forward", "float32")
+    exact = {"precision": "float32", "device": "cpu"}
+    ((_, alone),) = embed_views(model, [texts[at]], [take], **exact)
+    ((_, beside), _) = embed_views(model, [texts[at]], [take, take._replace(strand="mean")], **exact)
+    np.testing.assert_allclose(beside.values, alone.values, atol=1e-6)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     runs=st.lists(
@@ -87,7 +102,7 @@ def test_windows_with_too_many_tokens_are_halved_and_weighted_by_nucleotides(mod
 def test_windows_that_fit_answer_for_every_nucleotide_once(runs: list[tuple[str, int]]):
     text = "".join(letters * n for letters, n in runs)
     whole = cut([len(text)], NT.spec.max_nt)
-    pieces = fitting(NT, whole, [text], ["forward", "reverse"])
+    pieces = fitting(NT, whole, [text])
     assert not too_many_tokens(NT, pieces, [text], ["forward", "reverse"])
     assert [n for p in pieces for n in range(p.own_start, p.own_end)] == list(range(len(text)))
     assert all(p.start <= p.own_start < p.own_end <= p.end for p in pieces)
