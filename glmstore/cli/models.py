@@ -196,11 +196,14 @@ def check_models(
     json: Json = False,
 ) -> None:
     """Check; CHECK_HELP is what users read."""
+    from glmstore.extraction import resolve_device
+
     if bool(names) == everything:
         raise typer.BadParameter("name at least one model, or pass --all alone.", param_hint="NAME")
+    place = resolve_device(device)
     found: list[Check] = []
     with progress("checking", "checks", quiet=json) as advance:
-        for check in _checks(names or [], device):
+        for check in _checks(names or [], place):
             found.append(check)
             advance(len(found), len(found) + 1)
     if json:

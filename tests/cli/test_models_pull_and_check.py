@@ -103,6 +103,8 @@ def test_refusals_end_with_2_and_one_line(refused: Invoke, models: Path, monkeyp
     assert "on no hub" in refused("models", "pull", "gpn-human")
     assert "Did you mean gpn-mini" in refused("models", "pull", "gpn-mimi")
     assert "no weights of its own" in refused("models", "check", "gpn-mini", "onehot")
+    assert "here there are: cpu" in refused("models", "check", "gpn-mini", "--device", "cuda:99")
+    assert "no torch device" in refused("models", "check", "gpn-mini", "--device", "gpu")
 
 
 @pytest.mark.parametrize(
