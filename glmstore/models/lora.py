@@ -17,6 +17,7 @@ from glmstore.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import Tensor
 
     from glmstore.finetuning.saving import Manifest
@@ -32,6 +33,11 @@ class AdaptedModel(Layered):
     def encode(self, sequences: Sequence[str]) -> Batch:
         """Tokenise as the backbone does."""
         return self._backbone.encode(sequences)
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the backbone lies, so that batches go there; None where it does not say."""
+        return getattr(self._backbone, "device", None)
 
     @property
     def max_tokens(self) -> int | None:

@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from glmstore.extraction import embed, embedding
 from glmstore.finetuning.adapter import PooledHead, TunedModel, attach, draw
 from glmstore.finetuning.settings import FineTuneSettings
 from glmstore.finetuning.train import Labelled, fine_tune
 from glmstore.heads.neural.layers import SeededDropout
 from glmstore.models.base import GenomicLM
 from glmstore.models.catalogue import FAMILIES, get_model
+from glmstore.models.lora import AdaptedModel
 
 SETTINGS = FineTuneSettings(
     rank=2, dropout=0.25, epochs=1, batch_size=8, learning_rate=1e-2, precision="float32"
@@ -104,3 +106,12 @@ def test_a_backbone_without_dropout_learns_what_it_would_in_training_mode(
     monkeypatch.setattr(TunedModel, "train", train_all)
     whole = run()
     assert all(torch.equal(frozen[name], whole[name]) for name in frozen)
+
+
+def test_an_adapted_model_says_where_it_lies_so_that_batches_go_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backbone = FAMILIES["grover"].tiny_model()
+    monkeypatch.setattr(embedding, "resolve_device", lambda: pytest.fail("the model was not asked"))
+    chunks = embed(AdaptedModel(backbone.spec, backbone), ["ACGTACGT"], layer=1, pooling="mean")
+    assert len(list(chunks)) == 1
