@@ -91,6 +91,12 @@ def test_a_generator_of_its_own_gives_the_numbers_of_torch_s_global_one_and_leav
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_a_generator_named_as_none_is_none_given() -> None:
+    drawn = torch.rand(3, generator=torch.Generator().manual_seed(11))
+    with DrawnFrom(11):
+        assert torch.equal(torch.rand(3, generator=None), drawn)
+
+
 def test_a_generator_that_was_given_is_used() -> None:
     given = torch.rand(3, generator=torch.Generator().manual_seed(2))
     with DrawnFrom(11):

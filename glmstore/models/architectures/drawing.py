@@ -39,7 +39,7 @@ class DrawnFrom(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
             first = next(iter(args), None)
             device = first.device if isinstance(first, torch.Tensor) else kwargs.get("device")
             if device is None or torch.device(device).type == "cpu":
-                return _taking_a_generator(func)(*args, **kwargs, generator=self.generator)
+                return _taking_a_generator(func)(*args, **{**kwargs, "generator": self.generator})
         return func(*args, **kwargs)
 
 
