@@ -19,6 +19,7 @@ from glmstore import metering
 from glmstore.config import Settings
 from glmstore.errors import DeviceMemoryError, GlmstoreError, LeaseHeldError, StoreError, WorkerError
 from glmstore.leases import Held, lease
+from tasks.monitoring import watch_this_process
 
 P = ParamSpec("P")
 R = TypeVar("R")
