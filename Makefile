@@ -2,6 +2,8 @@
 #
 #   make demo                 set up, then run the demo suite and write the report
 #   make demo SUITE=full      the same with GUE and five seeds
+#   make serve                Prefect server, workers and deployments on this machine until Ctrl-C; STORE=s3://…
+#                             PORT=4300 GPUS=2 NOTIFY_URL=https://… (all options: python -m infra.serve --help)
 #   make test | lint | bench  what CI runs, and the speed figures
 #
 # PYTHON=python3.12 picks the interpreter. TORCH_INDEX=URL installs torch from that index first (PyTorch's CPU
@@ -17,9 +19,9 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 
-.PHONY: help setup demo test lint format bench constraints clean
+.PHONY: help setup demo serve test lint format bench constraints clean
 help:
-	@sed -n '3,9s/^# \{0,2\}//p' Makefile
+	@sed -n '3,11s/^# \{0,2\}//p' Makefile
 
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 OR_SAY_WHY = 2>$(VENV)/pip.log || { cat $(VENV)/pip.log; exit 1; }
@@ -33,6 +35,9 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH) $(OR_SAY_WHY)
 	@$(PIP) -c constraints.txt -e . $(OR_SAY_WHY)
 	@touch $@
+$(VENV)/.service: $(VENV)/.run
+	@$(PIP) -c constraints.txt -e '.[service]' $(OR_SAY_WHY)
+	@touch $@
 $(VENV)/.dev: $(VENV)/.run
 	@echo "Installing what tests and linters need …"
 	@$(PIP) -c constraints.txt -e '.[dev]' $(OR_SAY_WHY)
@@ -41,7 +46,12 @@ $(VENV)/.dev: $(VENV)/.run
 demo: $(VENV)/.run
 	$(BIN)/glmstore run $(SUITE) $(if $(STORE),--store $(STORE))
 
+serve: $(VENV)/.service
+	@exec $(BIN)/python -m infra.serve $(if $(PORT),--port $(PORT)) $(if $(STORE),--store $(STORE)) \
+	  $(if $(GPUS),--gpus $(GPUS)) $(if $(NOTIFY_URL),--notify-url $(NOTIFY_URL))
+
 test: $(VENV)/.dev
+	@bash infra/apt.sh
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev

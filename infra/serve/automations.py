@@ -1,0 +1,134 @@
+"""Automations of the service: end runs that nobody carries on, and say what failed or went stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from uuid import UUID
+
+from prefect.automations import (
+    AutomationCore,
+    CallWebhook,
+    ChangeFlowRunState,
+    DoNothing,
+    EventTrigger,
+    Posture,
+)
+from prefect.blocks.webhook import Webhook
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import StateType
+
+from infra.serve.options import Options
+
+ELSEWHERE_S = 400.0
+"""Patience with runs that this service did not start; they beat every 180 s, Prefect's default."""
+
+HOOK = "glmstore-notifications"
+_RUN = "prefect.flow-run."
+_BEAT = f"{_RUN}heartbeat"
+_ENDS = {f"{_RUN}{name}" for name in ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut")}
+_RESTS = {f"{_RUN}{name}" for name in ("Paused", "Suspended")}
+_UPKEEP = ["maintain-store", "build-features"]
+_RUNS = {"prefect.resource.id": f"{_RUN}*"}
+_DEPLOYED = {"prefect.resource.role": "deployment"}
+
+_FAILED = """{"text": {{ ("glmstore: " ~ flow.name ~ " (" ~ flow_run.name ~ ") ended " ~ flow_run.state.name
+ ~ ". " ~ (flow_run.state.message or "") ~ " " ~ flow_run|ui_url) | tojson }}}"""
+_STALE = '{"text": "glmstore: no upkeep and no build of features was completed for %s. %s/runs"}'
+
+
+async def ensure_automations(client: PrefectClient, options: Options) -> list[str]:
+    """Create the automations, or bring those of the same names up to date; return their names.
+
+    One that is as it should be is left alone: a change would start its clocks anew. Whether one is switched
+    off stays as the user left it.
+    """
+    hook = await _hook(options.notify_url) if options.notify_url else None
+    names = []
+    for wanted in _wanted(options, hook):
+        there = await client.read_automations_by_name(wanted.name)
+        if not there:
+            await client.create_automation(wanted)
+        elif _told(there[0]) != _told(wanted):
+            kept = wanted.model_copy(update={"enabled": there[0].enabled})
+            await client.update_automation(there[0].id, kept)
+        names.append(wanted.name)
+    return names
+
+
+def _wanted(options: Options, hook: UUID | None) -> Iterator[AutomationCore]:
+    yield _silent("zombie runs", options.silent_s, "a worker of this service", match_related=_DEPLOYED)
+    yield _silent("zombie runs elsewhere", max(ELSEWHERE_S, options.silent_s), "any process")
+    yield AutomationCore(
+        name="failed runs",
+        description="Tell of deployed runs that failed or crashed.",
+        trigger=EventTrigger(
+            match=_RUNS,
+            match_related=_DEPLOYED,
+            expect={f"{_RUN}{name}" for name in ("Failed", "Crashed", "TimedOut")},
+            posture=Posture.Reactive,
+            threshold=1,
+        ),
+        actions=[_tell(hook, _FAILED)],
+    )
+    yield AutomationCore(
+        name="stale store",
+        description=f"Tell when none of {' and '.join(_UPKEEP)} was completed for {_span(options.stale_s)}.",
+        trigger=EventTrigger(
+            match=_RUNS,
+            match_related={"prefect.resource.role": "flow", "prefect.resource.name": _UPKEEP},
+            expect={f"{_RUN}Completed"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=options.stale_s),
+        ),
+        actions=[_tell(hook, _STALE % (_span(options.stale_s), options.url))],
+    )
+
+
+def _silent(
+    name: str, seconds: float, whose: str, match_related: dict[str, str] | None = None
+) -> AutomationCore:
+    return AutomationCore(
+        name=name,
+        description=f"Mark a run of {whose} as Crashed when it gave no sign of life for {_span(seconds)}.",
+        trigger=EventTrigger(
+            match=_RUNS,
+            match_related=match_related or {},
+            for_each={"prefect.resource.id"},
+            after={_BEAT},
+            expect={_BEAT, *_ENDS, *_RESTS},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=seconds),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                message=f"No sign of life for {_span(seconds)}: its process or machine is gone.",
+            )
+        ],
+    )
+
+
+def _tell(hook: UUID | None, payload: str) -> CallWebhook | DoNothing:
+    return DoNothing() if hook is None else CallWebhook(block_document_id=hook, payload=payload)
+
+
+async def _hook(url: str) -> UUID:
+    block = Webhook(method="POST", url=url, headers={"Content-Type": "application/json"})
+    return await block.asave(HOOK, overwrite=True)
+
+
+def _told(automation: AutomationCore) -> dict[str, object]:
+    """Return what of an automation is ours to say."""
+    return AutomationCore(
+        name=automation.name,
+        description=automation.description,
+        trigger=automation.trigger,
+        actions=automation.actions,
+    ).model_dump(mode="json", exclude={"enabled", "owner_resource"})
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 3600:g} h" if seconds >= 3600 else f"{seconds:g} s"

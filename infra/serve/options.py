@@ -1,0 +1,87 @@
+"""What a service is told: by options, or by the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+PREFECT_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "glmstore",
+    "PREFECT_CLI_COLORS": "false",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+_LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+"""In memory, Prefect's default, leases are gone after a restart of the server, and their slots with them."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """One service on one machine.
+
+    Attributes
+    ----------
+    host, port
+        Where the server listens.
+    store
+        URI that runs work on unless their form says otherwise.
+    gpus
+        Workers of the gpu pool, each with a GPU of its own; 0: none.
+    cpu_runs
+        Runs the cpu worker takes at once.
+    notify_url
+        Takes POST {"text": …} on failures and a stale store, as Slack's and Mattermost's webhooks do.
+    silent_s
+        Seconds without a sign of life after which a run is marked Crashed.
+    stale_s
+        Seconds without finished upkeep or build after which the store counts as stale.
+    grace_s
+        Seconds that runs have to end themselves when the service ends.
+    deployments
+        File in the form of prefect.yaml.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 4200
+    store: str = ""
+    gpus: int = 1
+    cpu_runs: int = 2
+    notify_url: str | None = field(default=None, repr=False)
+    silent_s: float = 90.0
+    stale_s: float = 36 * 3600.0
+    grace_s: float = 10.0
+    deployments: Path = Path("prefect.yaml")
+
+    @property
+    def url(self) -> str:
+        """Of the UI, for a browser on this machine."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104  (compared, not bound)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def api(self) -> str:
+        """Of the API."""
+        return f"{self.url}/api"
+
+    @property
+    def in_s3(self) -> bool:
+        """Whether the store lies in object storage."""
+        return urlsplit(self.store).scheme == "s3"
+
+    def environment(self) -> dict[str, str]:
+        """Return what every process of the service finds in its environment."""
+        found = PREFECT_QUIET | {
+            "PREFECT_API_URL": self.api,
+            "PREFECT_UI_API_URL": self.api,
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": _LEASES,
+            "GLMSTORE_STORE": self.store,
+        }
+        if auth := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
+            found["PREFECT_API_AUTH_STRING"] = auth
+        return found

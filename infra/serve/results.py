@@ -1,0 +1,39 @@
+"""Where Prefect keeps what flows return when the store lies in object storage: beside it, as JSON."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+from infra.serve.options import Options
+
+BLOCK = "glmstore-results"
+
+
+async def ensure_result_storage(options: Options) -> dict[str, str]:
+    """Create or update the block of an S3 store's results; return what workers need to use it.
+
+    Tasks keep no results: whether work is done is asked of the store. What a flow returns is small; it is
+    kept only where PREFECT_RESULTS_PERSIST_BY_DEFAULT=true asks for it. Credentials are never put into the
+    block: every process finds its own through the standard AWS chain.
+    """
+    if not options.in_s3:
+        return {}
+    from prefect_aws import AwsCredentials, S3Bucket
+    from prefect_aws.client_parameters import AwsClientParameters
+
+    place = urlsplit(options.store)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    block = S3Bucket(
+        bucket_name=place.netloc,
+        bucket_folder=f"{place.path.strip('/')}-artifacts/prefect".lstrip("-"),
+        credentials=AwsCredentials(
+            region_name=region, aws_client_parameters=AwsClientParameters(endpoint_url=endpoint)
+        ),
+    )
+    await block.asave(BLOCK, overwrite=True)
+    return {
+        "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK": f"{block.get_block_type_slug()}/{BLOCK}",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    }
