@@ -28,7 +28,7 @@ class LocalObjects:
 
     def get(self, name: str) -> bytes | None:
         """See :meth:`Objects.get`."""
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return self._path(name).read_bytes()
         return None
 
