@@ -9,6 +9,7 @@ from prefect import State, flow
 from prefect.states import Completed
 from pydantic import Field
 
+from flows.monitoring import WATCHED
 from flows.settings import StoreConfig
 from glmstore.estimating import Plan, maintenance_dry_run
 from glmstore.upkeep import Upkeep
@@ -29,7 +30,7 @@ class MaintainStoreConfig(StoreConfig):
     )
 
 
-@flow(name="maintain-store", flow_run_name="maintain {config.store}")
+@flow(name="maintain-store", flow_run_name="maintain {config.store}", **WATCHED)
 def maintain_store(config: MaintainStoreConfig) -> Upkeep | Plan | State[None]:
     """Merge, sweep and clean under a lease; where another run holds it, end without doing anything."""
     if config.dry_run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.monitoring import WATCHED
 from flows.settings import StoreConfig
 from glmstore.estimating import Plan, leaderboard_dry_run
 from tasks.estimating import publish_plan
@@ -14,7 +15,7 @@ class RefreshLeaderboardConfig(StoreConfig):
     """Which store is read."""
 
 
-@flow(name="refresh-leaderboard", flow_run_name="leaderboard of {config.store}")
+@flow(name="refresh-leaderboard", flow_run_name="leaderboard of {config.store}", **WATCHED)
 def refresh_leaderboard(config: RefreshLeaderboardConfig) -> str | Plan:
     """Compute no cell; write the report and show the leaderboard; return the report's place."""
     if config.dry_run:

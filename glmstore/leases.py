@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 
+from glmstore import metering
 from glmstore.errors import LeaseHeldError, StoreError
 from glmstore.objects import Objects, open_objects
 
@@ -140,16 +141,19 @@ def lease(
     StoreError
         If the storage refuses or does not answer.
     """
-    begun = time.monotonic()
+    begun, waited = time.monotonic(), False
     while True:
         with try_lease(uri, name, seconds) as held:
             if held is not None:
+                if waited:
+                    metering.lease_waited(time.monotonic() - begun)
                 yield held
                 return
         if patience_s is not None and time.monotonic() - begun > patience_s:
             raise LeaseHeldError(
                 f"{name}: another process has held it for {patience_s:.0f} s. Try again later."
             )
+        waited = True
         time.sleep(min(1.0, seconds / 10) * random.uniform(0.5, 1.5))
 
 

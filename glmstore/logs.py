@@ -41,9 +41,14 @@ class JsonLines(logging.StreamHandler):  # type: ignore[type-arg]
         super().emit(record)
 
 
-def as_json() -> bool:
+def json_wanted() -> bool:
     """Whether ``GLMSTORE_LOG`` asks for JSON."""
     return Settings().log == "json"
+
+
+def is_json() -> bool:
+    """Whether the log of this process goes out as JSON."""
+    return any(isinstance(handler, JsonLines) for handler in LIBRARY.handlers)
 
 
 def log_as_json(annotate: Callable[[logging.LogRecord], None] | None = None) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from glmstore.report.publish import republish
 from glmstore.store import FeatureStore
 from glmstore.upkeep import Upkeep, maintain
+from tasks.artifacts import show_leaderboard
 from tasks.policies import compute_task
 
 
@@ -30,5 +31,5 @@ def publish_upkeep(upkeep: Upkeep) -> None:
 def refresh_report(store: str) -> str:
     """Write the report anew, show the leaderboard as an artifact; return the report's place."""
     published = republish(FeatureStore.open(store, create=False))
-    create_markdown_artifact(published.markdown, key="leaderboard", description=f"Report: {published.path}")
+    show_leaderboard(published)
     return str(published.path)

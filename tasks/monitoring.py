@@ -9,14 +9,14 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging.handlers import APILogHandler
 
 from glmstore.exporting import push_metrics
-from glmstore.logs import LIBRARY, as_json, log_as_json
+from glmstore.logs import LIBRARY, json_wanted, log_as_json
 
 
 @cache
 def watch_this_process() -> None:
     """Push metrics if an endpoint is set, and send the library's log to the Prefect UI, and out as asked."""
     push_metrics()
-    if as_json():
+    if json_wanted():
         log_as_json(add_run_ids)
     if not any(isinstance(handler, APILogHandler) for handler in LIBRARY.handlers):
         to_server = APILogHandler()

@@ -16,6 +16,8 @@ from glmstore.cli.console import WarningLines, to_stderr
 from glmstore.cli.options import help_text
 from glmstore.config import Settings
 from glmstore.errors import GlmstoreError
+from glmstore.exporting import push_metrics
+from glmstore.logs import json_wanted, log_as_json
 
 HELP = """
 Embeddings of genomic language models: stored once, judged beside their controls.
@@ -127,6 +129,10 @@ def _options(
         bool, typer.Option("--debug", help="Show tracebacks of errors; also GLMSTORE_DEBUG=1.")
     ] = False,
 ) -> None:
+    push_metrics()
+    if json_wanted():
+        log_as_json()
+        return
     log = logging.getLogger("glmstore")
     if not any(isinstance(h, WarningLines) for h in log.handlers):
         log.addHandler(WarningLines(logging.WARNING))

@@ -14,8 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from glmstore.logs import LIBRARY, is_json
+
 PIPE_WIDTH = 132
 _MISSING = "–"
+_LEVELS = {"red": logging.ERROR, "yellow": logging.WARNING}
 
 
 def stdout() -> Console:
@@ -25,7 +28,13 @@ def stdout() -> Console:
 
 
 def to_stderr(message: str, *, style: str = "") -> None:
-    """Print words about the work, unwrapped, so that a message stays one line in a log."""
+    """Print words about the work, unwrapped, so that a message stays one line in a log.
+
+    Where the log goes out as JSON they are lines of it, as errors, warnings or information by their style.
+    """
+    if is_json():
+        LIBRARY.log(_LEVELS.get(style.split()[-1] if style else "", logging.INFO), message)
+        return
     Console(stderr=True, highlight=False).print(Text(message, style=style), soft_wrap=True)
 
 
@@ -104,7 +113,7 @@ def progress(what: str, unit: str = "", *, quiet: bool = False) -> Iterator[Call
     columns.append(bars.TimeRemainingColumn())
     console = Console(stderr=True)
     with bars.Progress(
-        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+        *columns, console=console, transient=True, disable=quiet or is_json() or not console.is_terminal
     ) as bar:
         task = bar.add_task(what, total=None)
 

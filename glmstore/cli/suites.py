@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from glmstore.cli.console import WarningLines, emit_json, stdout, to_stderr
 from glmstore.errors import ShapeError, UnknownNameError
+from glmstore.logs import is_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from glmstore.benchmarks.base import Benchmark, BenchmarkSpec
     from glmstore.benchmarks.suites import Suite
+    from glmstore.objects.places import Place
     from glmstore.report.summary import SuiteSummary
     from glmstore.store import FeatureStore
 
@@ -164,7 +166,7 @@ def _facts(store: FeatureStore, suite: Suite) -> dict[str, dict[str, float | int
     return {name: dict(store.benchmark_facts(name)) for name in suite.benchmarks if name in stored}
 
 
-def closing_lines(summary: SuiteSummary, report: Path) -> list[str]:
+def closing_lines(summary: SuiteSummary, report: Place) -> list[str]:
     """Return what a run says last."""
     done = f"{summary.computed_cells:,} cells and {summary.computed_vectors:,} vectors computed"
     found = f"{summary.reused_cells:,} cells and {summary.reused_vectors:,} vectors found in the store"
@@ -181,7 +183,13 @@ def closing_lines(summary: SuiteSummary, report: Path) -> list[str]:
 
 @contextmanager
 def shown_progress() -> Iterator[None]:
-    """Show the library's log on stderr while a flow runs: bars for counted work, lines for the rest."""
+    """Show the library's log on stderr while a flow runs: bars for counted work, lines for the rest.
+
+    Where the log goes out as JSON, it does so here too.
+    """
+    if is_json():
+        yield
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from glmstore.objects.places import Place
+from glmstore.report.board import board_markdown, board_rows
 from glmstore.report.current import current_results
 from glmstore.report.html import STORED, build_report
 from glmstore.report.leaderboard import leaderboard
 from glmstore.report.record import load_figures, load_summary, save_summary
 from glmstore.report.summary import SuiteSummary
-from glmstore.report.text import interval_text
 from glmstore.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -21,24 +22,29 @@ if TYPE_CHECKING:
 
 
 class Published(NamedTuple):
-    """The report's file, and the leaderboard as Markdown."""
+    """Where the report lies, and the lines of the leaderboard in words."""
 
-    path: Path
-    markdown: str
+    path: Place
+    rows: list[dict[str, str | int]]
+
+    @property
+    def markdown(self) -> str:
+        """The leaderboard as a Markdown table."""
+        return board_markdown(self.rows)
 
 
 def publish(store: FeatureStore, summary: SuiteSummary) -> Published:
-    """Store the summary, write the report, and return both the file and the leaderboard as Markdown.
+    """Store the summary, write the report, and return its place and the leaderboard.
 
     Raises
     ------
-    StoreNotWritableError
-        If the folder beside the store cannot be written.
+    StoreError
+        If nothing can be written beside the store.
     """
     beside = Workspace.of(store.uri)
     save_summary(beside.root, summary)
     path = build_report(store, suite_summary=summary, figures=load_figures(beside.figures), out=beside.report)
-    return Published(path, _markdown(store))
+    return Published(path, board_rows(leaderboard(store)))
 
 
 def republish(store: FeatureStore, out: Path | None = None) -> Published:
@@ -53,7 +59,7 @@ def republish(store: FeatureStore, out: Path | None = None) -> Published:
 
     Raises
     ------
-    StoreNotWritableError
+    StoreError
         If the file cannot be written.
     """
     beside = Workspace.of(store.uri)
@@ -63,7 +69,7 @@ def republish(store: FeatureStore, out: Path | None = None) -> Published:
         figures=load_figures(beside.figures),
         out=out or beside.report,
     )
-    return Published(path, _markdown(store))
+    return Published(path, board_rows(leaderboard(store)))
 
 
 def summary_of_store(store: FeatureStore) -> SuiteSummary:
@@ -80,28 +86,3 @@ def summary_of_store(store: FeatureStore) -> SuiteSummary:
         notes=("This report was built from the store alone; no run left a summary beside it.",),
         seeds=tuple(range(max(cells["seeds"], default=0))),
     )
-
-
-def _markdown(store: FeatureStore) -> str:
-    lines = [
-        "| benchmark | model | head | metric | value [95 % interval] | n | seeds | control |",
-        "|---" * 8 + "|",
-    ]
-    for row in leaderboard(store).iter_rows(named=True):
-        value = (
-            interval_text(row["value"], row["ci_low"], row["ci_high"])
-            if row["status"] == "ok"
-            else f"failed: {row['error']}"
-        )
-        cells = (
-            row["benchmark"],
-            row["model"],
-            row["head"],
-            row["metric"],
-            value,
-            row["n"],
-            row["seeds"],
-            row["control"],
-        )
-        lines.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
-    return "\n".join(lines)
