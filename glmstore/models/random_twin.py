@@ -7,6 +7,7 @@ from functools import partial
 from glmstore.errors import WeightsError
 from glmstore.models.base import DerivedModel, ModelEntry
 from glmstore.models.catalogue import get_model
+from glmstore.models.family import Architecture
 from glmstore.models.seeded import split_seed
 from glmstore.models.spec import Pretraining
 
@@ -16,7 +17,8 @@ PREFIX = "rand_init"
 def build(argument: str) -> ModelEntry:
     """Return the twin addressed by ``<model>:<seed>``.
 
-    Its revision follows from the network's shape, its initialisation and the seed, not from trained weights.
+    Its revision follows from the network's shape, its initialisation and the seed, not from trained weights;
+    where the vocabulary is a file that was pulled, from that file too: another one gives other tokens.
 
     Raises
     ------
@@ -33,7 +35,7 @@ def build(argument: str) -> ModelEntry:
         update={
             "name": f"{PREFIX}:{base_name}:{number}",
             "summary": f"{base_name} with random weights, seed {number}.",
-            "revision": f"{base_entry.untrained.recipe}-seed{number}",
+            "revision": f"{base_entry.untrained.recipe}{_vocabulary(base_entry)}-seed{number}",
             "weights_sha256": None,
             "pretraining": Pretraining(species=(), assembly=None, chromosomes=()),
             "control": "random_twin",
@@ -41,6 +43,13 @@ def build(argument: str) -> ModelEntry:
         }
     )
     return ModelEntry(spec, partial(base_entry.untrained.build, spec, number), base_entry.untrained)
+
+
+def _vocabulary(base: ModelEntry) -> str:
+    """Return what tells the pulled vocabularies of a model apart; nothing where it is code, or not here."""
+    made, sha256 = base.untrained, base.spec.tokenizer_sha256
+    is_file = isinstance(made, Architecture) and made.family.tiny_tokenizer is not None
+    return f"-{sha256[:8]}" if is_file and sha256 else ""
 
 
 RANDOM_TWIN = DerivedModel(PREFIX, f"{PREFIX}:<model>:<seed>", build)

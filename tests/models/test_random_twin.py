@@ -1,10 +1,14 @@
 """Random twins: like their model in everything but what it has learnt."""
 
+import hashlib
+from pathlib import Path
+
 import pytest
 import torch
 
 from glmstore.errors import UnknownNameError, WeightsError
 from glmstore.models import get_model
+from glmstore.models.checkpoints.source import Pulled, PulledFile, write_record
 
 
 def test_a_twin_shares_code_tokeniser_and_shapes_but_not_weights():
@@ -38,6 +42,23 @@ def test_a_seed_stands_for_one_set_of_weights_and_one_revision():
     a, b, c = (e.load("cpu").network.cls.decoder[0].weight for e in (first, again, other))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
+
+
+def test_a_vocabulary_that_is_pulled_anew_makes_another_revision(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GLMSTORE_MODELS", str(tmp_path))
+    (tmp_path / "grover").mkdir()
+    revisions = [get_model("rand_init:grover:0").spec.revision]
+    for content in ("one", "other"):
+        file = PulledFile(name="tokenizer.json", size=1, sha256=hashlib.sha256(content.encode()).hexdigest())
+        write_record(
+            tmp_path / "grover", Pulled(model="grover", repo="a/b", revision="0" * 40, files=(file,))
+        )
+        revisions.append(get_model("rand_init:grover:0").spec.revision)
+        assert get_model("rand_init:rand_init:grover:0:1").spec.revision.startswith(revisions[-1][:25])
+    assert len(set(revisions)) == 3
+    assert revisions[0].endswith("-seed0")
 
 
 def test_leading_zeros_make_no_second_name():
