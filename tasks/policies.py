@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import httpx
+from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.exceptions import HTTPClientError
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
@@ -46,9 +47,9 @@ class Passing(NamedTuple):
 TRANSIENT = (
     Passing(
         "storage or network is out of reach",
-        types=(ConnectionError, TimeoutError, httpx.TransportError, HTTPClientError),
+        types=(ConnectionError, TimeoutError, httpx.TransportError, BotoConnectionError, HTTPClientError),
         names=frozenset({"distributed.CommClosedError"}),
-        says=r"generic s3 error.*(error sending request|connection|timed? ?out|error decoding response body)",
+        says="generic s3 error.*http error: ",
     ),
     Passing(
         "storage or a server has too much to do",
