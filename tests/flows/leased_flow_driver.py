@@ -1,9 +1,9 @@
 """Fork processes that run build_features on the toy benchmark.
 
 Each line `STORE JOURNAL PAUSE` starts one and is answered with its pid; a line with a pid waits for that one
-and is answered with its exit code. In JOURNAL is written when work is asked for, and when computing begins and
-ends, with its number of vectors. It lasts PAUSE seconds at least, as with a model of more than toy size, after
-the store was asked what it lacks.
+and is answered with its exit code. In JOURNAL is written when work is asked for, and when computing begins
+and ends, with its number of vectors. It lasts PAUSE seconds at least, as with a model of more than toy size,
+after the store was asked what it lacks.
 """
 
 from __future__ import annotations
