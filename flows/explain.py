@@ -47,7 +47,7 @@ def explain(config: ExplainConfig) -> Tally | Plan:
     cells = plan_cells(job.cell, settings)
     if beside.has_figures and not unfinished(store, cells, force=config.force):
         return Tally(reused=len(cells))
-    if not job.folder(beside).is_dir():
+    if job.folder(beside) is None:
         train_probe(job, force=True)
     settle(
         [job],

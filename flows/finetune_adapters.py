@@ -51,7 +51,7 @@ def finetune_adapters(config: FinetuneAdaptersConfig) -> Tally | Plan:
     cells = [plan_cell(store, config.benchmark, model, config.settings) for model in config.models]
     if config.force:
         for cell in cells:
-            forget_adapters(cell, Workspace.of(config.store).adapters)
+            forget_adapters(cell, Workspace.of(config.store))
     return compute_cells(
         store,
         cells,

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from glmstore.benchmarks.suites import ProbePlan, Suite, ViewRequest
 from glmstore.config import Frozen
-from glmstore.errors import HeadError
+from glmstore.errors import HeadError, WeightsError
 from glmstore.models import get_model
 from glmstore.probing import ProbeSettings, TuneSettings, plan_cell
 from glmstore.results import Cell
@@ -20,6 +20,7 @@ from glmstore.views import FeatureView
 from glmstore.workspace import Workspace
 
 if TYPE_CHECKING:
+    from glmstore.heads.base import Probe
     from glmstore.store import FeatureStore
 
 
@@ -84,9 +85,26 @@ class ProbeJob(Frozen):
     view: FeatureView
     settings: ProbeSettings
 
-    def folder(self, beside: Workspace) -> Path:
-        """Return where the fitted probe of the first seed lies."""
-        return beside.probes / self.cell.key / f"seed-{self.cell.seeds[0]}"
+    def folder(self, beside: Workspace) -> Path | None:
+        """Return where the fitted probe of the first seed can be read on this machine, None if it is gone."""
+        probes = beside.fetched("probes", self.cell.key)
+        folder = probes / f"seed-{self.cell.seeds[0]}" if probes else None
+        return folder if folder and folder.is_dir() else None
+
+    def probe(self, beside: Workspace) -> Probe:
+        """Return the fitted probe of the first seed.
+
+        Raises
+        ------
+        WeightsError
+            If it is gone or damaged.
+        """
+        from glmstore.heads.saving import load_probe
+
+        folder = self.folder(beside)
+        if folder is None:
+            raise WeightsError(f"{beside.probes} holds no probe of cell {self.cell.key}; train it again.")
+        return load_probe(folder)
 
 
 def resolve_view(request: ViewRequest) -> FeatureView:

@@ -11,6 +11,7 @@ from glmstore.config import Frozen
 from glmstore.estimating.quantity import bytes_text
 from glmstore.leases import sweep, try_lease
 from glmstore.store import FeatureStore
+from glmstore.workspace import Workspace
 
 LEASE = "optimize"
 """Name of the lease that whoever optimizes a whole store holds."""
@@ -72,4 +73,5 @@ def maintain(uri: str, keep: timedelta) -> Upkeep | None:
             return None
         done = store.optimize(older_than=keep)
         sweep(uri)
+        sweep(str(Workspace.of(uri).studies))
     return Upkeep(store=store.uri, tables=tuple(TableUpkeep(**row) for row in done.iter_rows(named=True)))

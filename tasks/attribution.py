@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from glmstore.attribution.explain import ExplainSettings, run_explain
-from glmstore.heads.saving import load_probe
 from glmstore.planning import ProbeJob
 from glmstore.store import FeatureStore
 from glmstore.workspace import Workspace
@@ -14,8 +13,7 @@ from tasks.policies import compute_task
 def explain_probe(store: str, job: ProbeJob, settings: ExplainSettings) -> str:
     """Write the saliency and the importance of known sites; return the folder of the figures."""
     opened, beside = FeatureStore.open(store), Workspace.of(store)
-    probe = load_probe(job.folder(beside))
-    outcome = run_explain(opened, probe, job.cell, settings)
+    outcome = run_explain(opened, job.probe(beside), job.cell, settings)
     outcome.save(beside.figures)
     opened.write_results(outcome.rows)
     return str(beside.figures)

@@ -19,11 +19,13 @@ def tune_probe(store: str, study: StudyRef, trials: int) -> int:
 @compute_task("{job.cell.head} on {job.cell.benchmark} with {job.cell.model}")
 def train_probe(job: ProbeJob, study: StudyRef | None = None, *, force: bool = False) -> str:
     """Train, judge and save the probes of one cell; return the cell's key."""
-    store = FeatureStore.open(job.store)
-    with alone(job.store, job.cell.key):
-        if force or not store.completed([job.cell.key]):
-            tuned, probes = best(study) if study else None, Workspace.of(job.store).probes
-            run_cell(store, job.cell, job.view, settings=job.settings, tuned=tuned, save_to=probes).write(
-                store
-            )
-    return job.cell.key
+    store, beside, key = FeatureStore.open(job.store), Workspace.of(job.store), job.cell.key
+    with alone(job.store, key):
+        if force or not store.completed([key]):
+            tuned = best(study) if study else None
+            with beside.working_on("probes", [key]) as probes:
+                outcome = run_cell(
+                    store, job.cell, job.view, settings=job.settings, tuned=tuned, save_to=probes
+                )
+            outcome.write(store)
+    return key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from glmstore.attribution.presentation import Panel
     from glmstore.attribution.sites import AnnotatedReference, Site
     from glmstore.heads.base import Probe
+    from glmstore.objects.places import Place
     from glmstore.report.summary import Figure
     from glmstore.store import FeatureStore
 
@@ -63,20 +63,21 @@ class ExplainOutcome(NamedTuple):
     importance: pl.DataFrame
     figures: list[Figure]
 
-    def save(self, folder: Path) -> list[Path]:
+    def save(self, folder: Place) -> list[Place]:
         """Write figures and tables into a folder, each whole or not at all; return the files.
 
         Raises
         ------
-        StoreNotWritableError
+        StoreError
             If the folder cannot be written.
         """
+        from glmstore.objects.places import below
         from glmstore.report.atomic import write_atomically
         from glmstore.report.record import save_figure
 
         written = [save_figure(folder, figure) for figure in self.figures]
         for name, table in (("saliency", self.saliency), ("importance", self.importance)):
-            written.append(write_atomically(folder / f"{name}.csv", table.write_csv().encode()))
+            written.append(write_atomically(below(folder, f"{name}.csv"), table.write_csv().encode()))
         return written
 
 

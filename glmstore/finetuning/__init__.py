@@ -1,6 +1,6 @@
 """LoRA fine-tuning: adapters that are trained, saved, loaded again and embedded with."""
 
-from glmstore.finetuning.cells import FineTuneOutcome, forget_adapters, plan_cell, run_cell
+from glmstore.finetuning.cells import FineTuneOutcome, adapter_names, forget_adapters, plan_cell, run_cell
 from glmstore.finetuning.saving import Manifest, Origin, load_finetuned, read_manifest, save_finetuned
 from glmstore.finetuning.settings import FineTuneSettings
 
@@ -9,6 +9,7 @@ __all__ = [
     "FineTuneSettings",
     "Manifest",
     "Origin",
+    "adapter_names",
     "forget_adapters",
     "load_finetuned",
     "plan_cell",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from glmstore.finetuning.settings import FineTuneSettings
     from glmstore.heads.base import TrainedKind
     from glmstore.store import FeatureStore
+    from glmstore.workspace import Workspace
 
 HEAD_NAME = "lora"
 PROTOCOL = "glmstore"
@@ -86,10 +86,15 @@ def adapter_name(cell: Cell, seed: int) -> str:
     return f"{model}-{cell.benchmark}-{cell.key[:8]}-seed{seed}"
 
 
-def forget_adapters(cell: Cell, adapters: Path) -> None:
+def adapter_names(cell: Cell) -> list[str]:
+    """Return the names of a cell's adapters, in the order of its seeds."""
+    return [adapter_name(cell, seed) for seed in cell.seeds]
+
+
+def forget_adapters(cell: Cell, beside: Workspace) -> None:
     """Delete the adapters of a cell, so that the next :func:`run_cell` trains them again."""
-    for seed in cell.seeds:
-        shutil.rmtree(adapters / adapter_name(cell, seed), ignore_errors=True)
+    for name in adapter_names(cell):
+        beside.forget("adapters", name)
 
 
 def run_cell(

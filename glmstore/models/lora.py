@@ -75,10 +75,10 @@ def find_adapter(name: str) -> Path:
     here = Path(name)
     if here.is_dir():
         return here
-    shelf = Workspace.of(Settings().store).adapters
-    if (shelf / name).is_dir():
-        return shelf / name
-    known = [p.name for p in shelf.iterdir() if p.is_dir() and p.name[0] != "."] if shelf.is_dir() else []
+    beside = Workspace.of(Settings().store)
+    known = beside.names("adapters")
+    if name in known and (folder := beside.fetched("adapters", name)) is not None:
+        return folder
     raise UnknownNameError("adapter", name, known, hint="A folder's path does as well.")
 
 

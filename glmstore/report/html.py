@@ -6,10 +6,10 @@ import base64
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glmstore import __version__
+from glmstore.objects.places import Place
 from glmstore.report.atomic import write_atomically
 from glmstore.report.contests import COMPLETE, CONTROL
 from glmstore.report.current import current_results
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 def build_report(
-    store: FeatureStore, *, suite_summary: SuiteSummary, figures: Sequence[Figure] = (), out: Path
-) -> Path:
+    store: FeatureStore, *, suite_summary: SuiteSummary, figures: Sequence[Figure] = (), out: Place
+) -> Place:
     """Write the report of everything the store holds.
 
     Parameters
@@ -47,7 +47,7 @@ def build_report(
 
     Returns
     -------
-    Path
+    Path or str
         `out`.
 
     Raises

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from glmstore.config import Frozen
+from glmstore.objects import open_objects
+from glmstore.objects.places import Place, below
 from glmstore.report.atomic import write_atomically
 from glmstore.report.summary import Figure, SuiteSummary
 
@@ -19,7 +21,7 @@ class _Words(Frozen):
     caption: str
 
 
-def save_figure(folder: Path, figure: Figure) -> Path:
+def save_figure(folder: Place, figure: Figure) -> Place:
     """Store a figure as NAME.png and its words as NAME.json, NAME made from its title; replaces an older one.
 
     Raises
@@ -29,23 +31,27 @@ def save_figure(folder: Path, figure: Figure) -> Path:
     """
     name = re.sub(r"[^a-z0-9]+", "-", figure.title.lower()).strip("-") or "figure"
     words = _Words(title=figure.title, caption=figure.caption)
-    write_atomically(folder / f"{name}.json", words.model_dump_json(indent=1).encode())
-    return write_atomically(folder / f"{name}.png", figure.png)
+    write_atomically(below(folder, f"{name}.json"), words.model_dump_json(indent=1).encode())
+    return write_atomically(below(folder, f"{name}.png"), figure.png)
 
 
-def load_figures(folder: Path) -> list[Figure]:
+def load_figures(folder: Place) -> list[Figure]:
     """Return every figure of a folder, by file name; an empty list where there is no folder."""
-    figures = []
-    for png in sorted(folder.glob("*.png")):
-        described = png.with_suffix(".json")
-        words = _Words(title=png.stem.replace("-", " "), caption="")
-        if described.exists():
-            words = _Words.model_validate_json(described.read_bytes())
-        figures.append(Figure(words.title, words.caption, png.read_bytes()))
+    objects, figures = open_objects(folder), []
+    for name in objects.names():
+        png = objects.get(name) if name.endswith(".png") else None
+        if png is None:
+            continue
+        stem = PurePosixPath(name).stem
+        described = objects.get(f"{stem}.json")
+        words = _Words(title=stem.replace("-", " "), caption="")
+        if described is not None:
+            words = _Words.model_validate_json(described)
+        figures.append(Figure(words.title, words.caption, png))
     return figures
 
 
-def save_summary(folder: Path, summary: SuiteSummary) -> Path:
+def save_summary(folder: Place, summary: SuiteSummary) -> Place:
     """Store the summary of the last run.
 
     Raises
@@ -53,10 +59,10 @@ def save_summary(folder: Path, summary: SuiteSummary) -> Path:
     StoreNotWritableError
         If the folder cannot be written.
     """
-    return write_atomically(folder / SUMMARY, summary.model_dump_json(indent=1).encode())
+    return write_atomically(below(folder, SUMMARY), summary.model_dump_json(indent=1).encode())
 
 
-def load_summary(folder: Path) -> SuiteSummary | None:
+def load_summary(folder: Place) -> SuiteSummary | None:
     """Return the summary of the last run, or None where none was stored."""
-    path = folder / SUMMARY
-    return SuiteSummary.model_validate_json(path.read_bytes()) if path.exists() else None
+    stored = open_objects(folder).get(SUMMARY)
+    return None if stored is None else SuiteSummary.model_validate_json(stored)

@@ -1,8 +1,8 @@
 """The files of a study: its journal, the lock trials are handed out under, and who is still at work.
 
-A study is one Optuna journal, a file that processes append to, so it lies in a local folder and not in object
-storage. Every running worker holds an operating-system lock on a file of its own, which goes with the process
-however it dies: a trial whose worker's file is free has been abandoned.
+A study on disk is one Optuna journal, a file that processes append to. Every running worker holds an
+operating-system lock on a file of its own, which goes with the process however it dies: a trial whose
+worker's file is free has been abandoned.
 """
 
 from __future__ import annotations
@@ -13,12 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-import optuna
 from filelock import FileLock, Timeout
-from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-
-from glmstore.errors import StudyError
 
 
 @dataclass(frozen=True)
@@ -33,27 +29,28 @@ class StudyFiles:
         """The Optuna journal."""
         return self.folder / f"{self.name}.journal"
 
-    def load(self, pruner: optuna.pruners.BasePruner) -> optuna.Study:
-        """Return the study, made if it is not there; a higher score is better.
+    @property
+    def place(self) -> str:
+        """The journal, for people."""
+        return str(self.journal)
 
-        Raises
-        ------
-        StudyError
-            If the journal is damaged.
-        """
-        # Optuna's own handler writes a line a trial to stderr; its records still reach the root logger.
-        optuna.logging.disable_default_handler()
+    @property
+    def dead_after_s(self) -> float:
+        """How long a worker that was killed is still taken to be at work: not at all."""
+        return 0.0
+
+    def backend(self) -> JournalFileBackend:
+        """Return Optuna's log, whose file is made if it is not there."""
         self._mend()
-        try:
-            return optuna.create_study(
-                study_name=self.name,
-                storage=JournalStorage(JournalFileBackend(str(self.journal))),
-                direction="maximize",
-                load_if_exists=True,
-                pruner=pruner,
-            )
-        except (ValueError, KeyError) as error:
-            raise StudyError(f"{self.journal} is damaged ({error}); delete it to search anew.") from error
+        return JournalFileBackend(str(self.journal))
+
+    def prepare(self) -> None:
+        """Make the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def forget(self) -> None:
+        """Remove the study, if it is there."""
+        self.journal.unlink(missing_ok=True)
 
     def _mend(self) -> None:
         """Cut off a last line that a writer was killed in the middle of; every line before it is whole."""

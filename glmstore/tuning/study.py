@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import logging
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from pydantic import Field
+from pydantic import Field, PlainSerializer, PlainValidator
 
 from glmstore.config import Frozen
 from glmstore.errors import HeadError, StudyError, TrainingDivergedError
 from glmstore.heads import HEADS, Head
 from glmstore.heads.base import FitData
+from glmstore.objects.places import Place, as_place
 from glmstore.probing import Tuned, TuneSettings, fit_data
 from glmstore.tuning.journal import StudyFiles
+from glmstore.tuning.objects import StudyObjects
 from glmstore.views import FeatureView
 
 if TYPE_CHECKING:
@@ -25,12 +30,16 @@ if TYPE_CHECKING:
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _STARTUP = 3  # random trials, at least, before the sampler models what it has seen
 
+log = logging.getLogger(__name__)
+
 
 class StudyRef(Frozen):
     """What a worker needs to take part in a study: text and numbers only."""
 
     name: str
-    folder: Path = Field(description="Local folder of the journal.")
+    folder: Annotated[Place, PlainValidator(as_place), PlainSerializer(str, return_type=str)] = Field(
+        description="Folder of the journal: a local one, or s3://…"
+    )
     benchmark: str
     view: FeatureView
     head: str
@@ -45,16 +54,34 @@ class StudyRef(Frozen):
         return f"{self.head} on {self.benchmark} with {self.view.model}"
 
     @property
-    def files(self) -> StudyFiles:
-        """The study's files."""
+    def files(self) -> StudyFiles | StudyObjects:
+        """Where the study lies."""
+        if isinstance(self.folder, str):
+            return StudyObjects(self.folder, self.name)
         return StudyFiles(self.folder, self.name)
 
     def load(self) -> optuna.Study:
-        """Return the Optuna study itself; raises StudyError if its journal is damaged."""
-        pruner = optuna.pruners.SuccessiveHalvingPruner(
-            min_resource=self.settings.min_epochs, reduction_factor=self.settings.reduction
-        )
-        return self.files.load(pruner)
+        """Return the Optuna study itself, made if it is not there; a higher score is better.
+
+        Raises
+        ------
+        StudyError
+            If its journal is damaged.
+        """
+        # Optuna's own handler writes a line a trial to stderr; its records still reach the root logger.
+        optuna.logging.disable_default_handler()
+        try:
+            return optuna.create_study(
+                study_name=self.name,
+                storage=JournalStorage(self.files.backend()),
+                direction="maximize",
+                load_if_exists=True,
+                pruner=optuna.pruners.SuccessiveHalvingPruner(
+                    min_resource=self.settings.min_epochs, reduction_factor=self.settings.reduction
+                ),
+            )
+        except (ValueError, KeyError) as error:
+            raise StudyError(f"{self.files.place} is damaged ({error}); delete it to search anew.") from error
 
 
 def open_study(
@@ -63,7 +90,7 @@ def open_study(
     view: FeatureView,
     head: str,
     settings: TuneSettings,
-    folder: Path,
+    folder: Place,
     *,
     overrides: dict[str, Any] | None = None,
     anew: bool = False,
@@ -101,7 +128,7 @@ def open_study(
     digest = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=8).hexdigest()
     ref = StudyRef(
         name=f"{benchmark}-{head}-{digest}",
-        folder=folder.absolute(),
+        folder=folder if isinstance(folder, str) else folder.absolute(),
         benchmark=benchmark,
         view=view,
         head=head,
@@ -109,10 +136,10 @@ def open_study(
         overrides=overrides,
     )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        ref.files.prepare()
         with ref.files.handing_out():
             if anew:
-                ref.files.journal.unlink(missing_ok=True)
+                ref.files.forget()
             study = ref.load()
             if not study.get_trials(deepcopy=False):
                 study.enqueue_trial(
@@ -144,14 +171,19 @@ def run_trials(store: FeatureStore, ref: StudyRef, n: int | None = None) -> int:
     StudyError
         If the journal is damaged.
     """
-    head, data, ran = HEADS[ref.head], None, 0
+    head, data, ran, idle_since = HEADS[ref.head], None, 0, None
     with ref.files.at_work() as worker:
         while n is None or ran < n:
             study = ref.load()
             with ref.files.handing_out():
                 trial = _next_trial(study, ref, worker)
             if trial is None:
-                break
+                idle_since = idle_since or time.monotonic()
+                if remaining(ref) == 0 or time.monotonic() - idle_since >= ref.files.dead_after_s:
+                    break
+                time.sleep(1.0)  # one of those at work may be dead, and its trial then goes to this worker
+                continue
+            idle_since = None
             if data is None:
                 data = fit_data(store, ref.benchmark, ref.view, max_train=ref.settings.max_train)
             _run(study, trial, head, data, ref)
@@ -251,10 +283,14 @@ def _run(study: optuna.Study, trial: Trial, head: Head, data: FitData, ref: Stud
             max_epochs=ref.settings.max_epochs,
             report=report,
         )
+    except UpdateFinishedTrialError:
+        log.warning(
+            "trial %d of %s was given to another worker: this one showed no life", trial.number, ref.name
+        )
     except (optuna.TrialPruned, TrainingDivergedError):
-        study.tell(trial, state=TrialState.PRUNED)
+        study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
     except BaseException:
-        study.tell(trial, state=TrialState.FAIL)
+        study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         raise
     else:
-        study.tell(trial, fitted.valid_score)
+        study.tell(trial, fitted.valid_score, skip_if_finished=True)
