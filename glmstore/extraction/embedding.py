@@ -91,7 +91,8 @@ def embed_views(
     EmptySequenceError, SequenceTooLongError
         At once, before anything is computed; names the record.
     LayerError, PoolingError
-        If the model cannot give that layer or pooling.
+        If the model cannot give that layer or pooling, or its tokens on the two strands of a sequence, which
+        were to be averaged one by one, are of different nucleotides.
     NonFiniteFeatureError
         If a value is not finite, or does not fit the view's number type; names the record.
     DeviceMemoryError

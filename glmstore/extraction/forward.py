@@ -145,12 +145,23 @@ class Forward:
             values = flip_tokens(values, counts)
         if take.strand == "reverse":
             return values, counts
-        if counts is not None and forward[1] is not None and not bool((counts == forward[1]).all()):
+        if take.pooling == "tokens" and not _mirrored(batches["forward"], batches["reverse"]):
             raise PoolingError(
-                f"{self.model.spec.name} cuts the two strands into different numbers of tokens, so they "
+                f"{self.model.spec.name} cuts the two strands into tokens of different nucleotides, so they "
                 "cannot be averaged token by token. Use pooling 'nucleotides' or 'mean', or strand 'forward'."
             )
         return (values + forward[0]) / 2, counts
+
+
+def _mirrored(forward: Batch, reverse: Batch) -> bool:
+    """Tell whether the tokens of the strands, one of them read backwards, stand for the same nucleotides."""
+    ours, counts = real_tokens(forward.spans, forward)
+    theirs, others = real_tokens(reverse.spans, reverse)
+    if not bool((counts == others).all()):
+        return False
+    # Padding is (0, 0) here and (L, L) there, so only tokens can be the same.
+    turned = forward.lengths.view(-1, 1, 1) - flip_tokens(theirs, counts).flip(-1)
+    return bool(((ours == turned).all(dim=-1).sum(dim=1) == counts).all())
 
 
 def _features(

@@ -17,6 +17,7 @@ from glmstore.extraction import (
     resolve_precision,
 )
 from glmstore.models import get_model
+from glmstore.models.catalogue import FAMILIES
 from glmstore.models.onehot import ONEHOT_SPEC, OneHot
 from glmstore.sequences.onehot import reverse_complement
 
@@ -129,8 +130,37 @@ def test_strands_cut_into_different_tokens_are_not_averaged():
             batch.special_mask[batch.ids[:, 0] == 0, 0] = True
             return batch
 
-    with pytest.raises(PoolingError, match="different numbers of tokens"):
+    with pytest.raises(PoolingError, match="tokens of different nucleotides"):
         list(embed(Ragged(ONEHOT_SPEC), ["ACG"], layer=0, pooling="tokens", strand="mean"))
+
+
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        ("nucleotide-transformer", "GATTACAGATTACACCGTTG"),
+        ("generator", "GATTACAGATTACACCGTTG"),
+        ("grover", "TGGATTACGGTCTGCGTT"),
+    ],
+)
+def test_as_many_tokens_of_other_nucleotides_are_not_averaged_either(family: str, text: str):
+    model = FAMILIES[family].tiny_model()
+    counts = [(~model.encode([s]).special_mask).sum() for s in (text, reverse_complement(text))]
+    assert counts[0] == counts[1]
+    options = {"layer": 1, "strand": "mean", "precision": "float32"}
+    with pytest.raises(PoolingError, match="tokens of different nucleotides"):
+        list(embed(model, [text], pooling="tokens", **options))
+    (each,) = embed(model, [text], pooling="nucleotides", **options)
+    assert each.lengths.tolist() == [len(text)]
+
+
+def test_6_mers_that_end_with_the_sequence_are_averaged():
+    model = FAMILIES["nucleotide-transformer"].tiny_model()
+    texts = ["GATTACAGATTACACCGT", "GATTAC"]
+    exact = {"layer": 1, "pooling": "tokens", "dtype": "float32", "precision": "float32"}
+    (both,), (one,), (other,) = (
+        embed(model, texts, strand=strand, **exact) for strand in ("mean", "forward", "reverse")
+    )
+    np.testing.assert_allclose(both.values, (one.values + other.values) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize(
