@@ -22,6 +22,7 @@ class StoreConfig(Foreseeable):
 
     store: str = Field(
         default_factory=lambda: Settings().store,
+        min_length=1,
         validate_default=True,
         description="Feature store: a directory or s3://bucket/prefix. Left out: the worker's own store.",
     )
