@@ -36,14 +36,7 @@ def show_leaderboard(published: Published, *of: str) -> None:
     """
     place = str(published.path)
     link = published.path.absolute().as_uri() if isinstance(published.path, Path) else place
-    create_markdown_artifact(
-        published.markdown,
-        artifact_key("leaderboard", *of),
-        f"{len(published.rows)} results beside their controls",
-    )
-    create_table_artifact(
-        published.rows, artifact_key("leaderboard", *of, "table"), f"The same as a table; report: {place}"
-    )
-    create_link_artifact(
-        link, "report", artifact_key("report", *of), description=f"Where the report lies: {place}"
-    )
+    told = f"{len(published.rows)} results, each beside its controls"
+    create_markdown_artifact(published.markdown, artifact_key("leaderboard", *of), told)
+    create_table_artifact(published.rows, artifact_key("leaderboard", *of, "table"), told)
+    create_link_artifact(link, "Open the report", artifact_key("report", *of), description=f"Report: {place}")

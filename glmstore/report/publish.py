@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from glmstore.objects.places import Place
-from glmstore.report.board import board_markdown, board_rows
+from glmstore.report.board import Line, board_markdown, board_rows
 from glmstore.report.current import current_results
 from glmstore.report.html import STORED, build_report
 from glmstore.report.leaderboard import leaderboard
@@ -25,7 +25,7 @@ class Published(NamedTuple):
     """Where the report lies, and the lines of the leaderboard in words."""
 
     path: Place
-    rows: list[dict[str, str | int]]
+    rows: list[Line]
 
     @property
     def markdown(self) -> str:
