@@ -201,7 +201,9 @@ def _sha256(files: Sequence[Path]) -> str:
 
 
 def build(argument: str) -> ModelEntry:
-    """Return the entry of the checkpoint in a folder, pinned by the sha256 of its weights.
+    """Return the entry of the checkpoint in a folder, pinned by its weights, configuration and vocabulary.
+
+    Its revision is a sha256 over all three: they are files that can be changed one without the other.
 
     Raises
     ------
@@ -221,7 +223,7 @@ def build(argument: str) -> ModelEntry:
         config,
         name=f"{PREFIX}:{argument}",
         summary=f"A character-level Llama from the folder {folder.name}.",
-        revision=sha256,
+        revision=hashlib.sha256(f"{sha256}\n{FAMILY.recipe(config)}".encode()).hexdigest(),
         weights_sha256=sha256,
         tokenizer_sha256=hashlib.sha256("\n".join(config["vocabulary"]).encode()).hexdigest(),
         n_parameters=_n_parameters(config),

@@ -47,12 +47,12 @@ def folder_at(
     return path
 
 
-def test_a_folder_is_a_model_pinned_by_its_weights(tmp_path: Path) -> None:
+def test_a_folder_is_a_model_of_its_weights(tmp_path: Path) -> None:
     folder = folder_at(tmp_path / "mine")
     (folder / "tokenizer_config.json").write_text('{"add_bos_token": true}')
     entry = get_model(f"llama-char:{folder}")
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    assert entry.spec.revision == entry.spec.weights_sha256 == digest
+    assert entry.spec.weights_sha256 == digest
     assert (entry.spec.dim, entry.spec.n_layers, entry.spec.max_nt) == (16, 2, 31)
     model: Any = entry.load("cpu")
     batch = model.encode(["ACGTN", "GA"])
@@ -62,6 +62,25 @@ def test_a_folder_is_a_model_pinned_by_its_weights(tmp_path: Path) -> None:
     for a, b in zip(model.layers(batch), expected, strict=True):
         torch.testing.assert_close(a, b)
     assert entry.spec.n_parameters == sum(p.numel() for p in model.network.parameters())
+
+
+def test_another_vocabulary_or_configuration_of_the_same_weights_is_another_revision(tmp_path: Path) -> None:
+    folder = folder_at(tmp_path / "mine")
+
+    def revision() -> str | None:
+        return get_model(f"llama-char:{folder}").spec.revision
+
+    found = [revision()]
+    (folder / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate([*TOKENS[:3], *"tgca"])}))
+    found.append(revision())
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"rope_theta": 500.0}))
+    found.append(revision())
+    (folder / "tokenizer_config.json").write_text('{"add_bos_token": true}')
+    found.append(revision())
+    assert len(set(found)) == 4
+    (folder / "config.json").write_text(json.dumps(config | {"rope_theta": 500.0, "architectures": []}))
+    assert revision() == found[-1]
 
 
 def test_a_name_is_looked_for_among_the_pulled_models(
