@@ -105,7 +105,7 @@ def _lacking(store: str, store_id: str, api_url: str, version: str) -> str:
         found = ""
         reason = f"it cannot open the store: {error}"
     else:
-        reason = f"what lies at {store} there is another store"
+        reason = f"what lies at {store} there is another store."
     if found != store_id:
         return f"{reason} Put the store on object storage (s3://…), or on a disk that all machines share."
     try:

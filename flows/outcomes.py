@@ -120,7 +120,9 @@ def done(
         if not running:
             return
         future = ended.get()
-        yield running.pop(future), failure(future)
+        ending = running.pop(future), failure(future)
+        del future  # a cluster computes again what it loses, as long as somebody refers to it
+        yield ending
 
 
 def failure(future: PrefectFuture[Any]) -> Exception | None:

@@ -1,0 +1,209 @@
+"""Flows on a Dask cluster of one scheduler and two workers, started from Dask's own commands on loopback."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import polars as pl
+import pytest
+
+from flows.build_features import BuildFeaturesConfig, build_features
+from flows.cluster import require_equipped
+from flows.runners import require_runner
+from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec, Source
+from glmstore.benchmarks.suites import ViewRequest
+from glmstore.errors import RunnerError
+from glmstore.planning import FeatureUse, resolve_view
+from glmstore.store import FeatureStore
+
+distributed = pytest.importorskip("distributed", reason="needs the extra 'service'")
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
+
+N, CHUNK, LENGTH = 1800, 150, 230
+VIEW = ViewRequest(model="gpn-mini", dtype="float32")
+LOCAL = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+TOLERANCE = 2e-5
+"""Standard deviations of a feature by which a vector may differ when its batch is another one."""
+
+
+class Cluster:
+    """A scheduler and two workers of one thread each; a worker's name is its address."""
+
+    def __init__(self, folder: Path, running: ExitStack) -> None:
+        self.folder, self._running = folder, running
+        self.port = _free_port()
+        self._start("scheduler", "scheduler", *LOCAL, "--port", str(self.port))
+        one = (*LOCAL, "--nthreads", "1", "--no-nanny", "--local-directory", str(folder))
+        self.workers = {
+            name: self._start(name, "worker", f"tcp://127.0.0.1:{self.port}", *one, "--name", name)
+            for name in ("a", "b")
+        }
+        self.client = running.enter_context(
+            distributed.Client(f"tcp://127.0.0.1:{self.port}", set_as_default=False, timeout=30)
+        )
+        self.client.wait_for_workers(2, timeout=60)
+        info = self.client.scheduler_info(n_workers=-1)["workers"]
+        self.addresses = {worker["name"]: address for address, worker in info.items()}
+
+    @property
+    def runner(self) -> str:
+        return f"dask://127.0.0.1:{self.port}"
+
+    def ask(self, name: str, question: Callable[..., Any]) -> Any:
+        return self.client.run(question, workers=[self.addresses[name]])[self.addresses[name]]
+
+    def _start(self, name: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        settings = {
+            "OMP_NUM_THREADS": "1",
+            "GLMSTORE_DEVICE": "cpu",
+            "GLMSTORE_LEASE_SECONDS": "5",
+            "PREFECT_HOME": str(self.folder / name),
+        }
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+        log = self._running.enter_context((self.folder / f"{name}.log").open("wb"))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dask", *arguments], env=kept | settings, stdout=log, stderr=log
+        )
+        self._running.callback(_stop, process)
+        return process
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait(10)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def loads() -> int:
+    from glmstore.models.kept import KEPT_MODELS
+
+    return KEPT_MODELS.loads
+
+
+def chunks(dask_worker: Any) -> tuple[int, int]:
+    """Tasks this worker has finished, and those it runs now."""
+    return dask_worker.state.executed_count, dask_worker.state.executing_count
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with ExitStack() as running:
+        yield Cluster(tmp_path_factory.mktemp("cluster"), running)
+
+
+def longer(folder: Path) -> FeatureStore:
+    letters = np.random.default_rng(11).choice(list("ACGT"), size=(N, LENGTH))
+    items = pl.DataFrame(
+        {
+            "item_id": [f"item{i}" for i in range(N)],
+            "sequence": ["".join(row) for row in letters],
+            "label": np.arange(N, dtype=float),
+            "split": ["train"] * (N - 200) + ["valid"] * 100 + ["test"] * 100,
+            "cluster": [f"c{i}" for i in range(N)],
+        }
+    )
+    spec = BenchmarkSpec(
+        name="toy_long",
+        title="Random sequences",
+        family="MPRA regression",
+        label_kind="regression",
+        label="their number",
+        metrics=("pearson_r",),
+        split="by number",
+        sequence_length=LENGTH,
+        organism="none",
+        sources=(Source(url="https://example.org/long.csv", sha256="0" * 64, licence="CC0-1.0"),),
+        citation="made for tests",
+    )
+    store = FeatureStore.open(folder)
+    store.register_benchmark(spec, BenchmarkData(items=items))
+    return store
+
+
+def config(store: FeatureStore, runner: str) -> BuildFeaturesConfig:
+    uses = (FeatureUse(benchmark="toy_long", view=VIEW),)
+    return BuildFeaturesConfig(store=store.uri, uses=uses, chunk=CHUNK, runner=runner)
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_the_middle_costs_its_chunk_and_nothing_else(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    here, there = longer(tmp_path / "here"), longer(tmp_path / "there")
+    build_features(config(here, "threads"))
+    at_kill: list[tuple[int, int, int]] = []
+    over = threading.Event()
+
+    def kill_while_it_computes() -> None:
+        while not over.wait(0.02):
+            finished, running = cluster.ask("a", chunks)
+            if finished >= 2 and running:
+                at_kill.append((finished, running, cluster.ask("a", loads)))
+                cluster.workers["a"].send_signal(signal.SIGKILL)
+                return
+
+    killer = threading.Thread(target=kill_while_it_computes)
+    killer.start()
+    try:
+        tally = build_features(config(there, cluster.runner))
+    finally:
+        over.set()
+        killer.join()
+
+    ((finished, running, loaded),) = at_kill
+    assert cluster.workers["a"].wait(5) == -signal.SIGKILL
+    assert (tally.vectors_computed, tally.vectors_reused) == (N, 0)
+    keys = here.sequences()["seq_key"].to_list()
+    view = resolve_view(VIEW)
+    assert sorted(there.sequences()["seq_key"].to_list()) == sorted(keys)
+    assert there.missing(view, keys) == []
+    assert there.views()["rows"].to_list() == [N], "no row twice"
+    expected, got = here.read(view, keys).values, there.read(view, keys).values
+    np.testing.assert_array_less(np.abs(got - expected) / expected.std(axis=0), TOLERANCE)
+
+    survivor, _ = cluster.ask("b", chunks)
+    assert finished + running + survivor <= N // CHUNK + 1, "chunks begun, of which one at most a second time"
+    assert loaded == cluster.ask("b", loads) == 1, "a worker keeps its model from chunk to chunk"
+
+
+def test_a_worker_that_sees_another_store_or_no_prefect_api_is_named_before_any_work(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FeatureStore.open(tmp_path / "store")
+    with pytest.raises(RunnerError, match=r"cannot reach Prefect's API.*set PREFECT_API_URL"):
+        require_equipped(cluster.client, store.uri, f"http://127.0.0.1:{_free_port()}/api")
+    store_id, known = FeatureStore.open(tmp_path / "other").store_id, FeatureStore.open
+    elsewhere = known(tmp_path / "store")
+    elsewhere.store_id = store_id
+    monkeypatch.setattr(FeatureStore, "open", lambda *_, **__: elsewhere)
+    with pytest.raises(RunnerError, match=r"is another store.*\(s3://…\)"):
+        require_equipped(cluster.client, store.uri, "http://127.0.0.1:1/api")
+
+
+def test_a_scheduler_without_workers_is_refused(tmp_path: Path) -> None:
+    with ExitStack() as running:
+        port = _free_port()
+        scheduler = subprocess.Popen(
+            [sys.executable, "-m", "dask", "scheduler", *LOCAL, "--port", str(port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        running.callback(_stop, scheduler)
+        running.enter_context(distributed.Client(f"tcp://127.0.0.1:{port}", timeout=30, set_as_default=False))
+        with pytest.raises(RunnerError, match="has no workers"):
+            require_runner(f"dask://127.0.0.1:{port}")
