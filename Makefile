@@ -4,7 +4,8 @@
 #   make demo SUITE=full      the same with GUE and five seeds
 #   make serve                Prefect server, workers and deployments on this machine until Ctrl-C; STORE=s3://…
 #                             PORT=4300 GPUS=2 NOTIFY_URL=https://… (all options: python -m infra.serve --help)
-#   make test | lint | bench  what CI runs, and the speed figures
+#   make test | lint          what CI runs
+#   make bench | load         speed figures; what one server carries
 #
 # PYTHON=python3.12 picks the interpreter. TORCH_INDEX=URL installs torch from that index first (PyTorch's CPU
 # wheels, say); without it pip takes the build its own configuration offers.
@@ -19,7 +20,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 
-.PHONY: help setup demo serve test lint format bench constraints clean
+.PHONY: help setup demo serve test lint format bench load constraints clean
 help:
 	@sed -n '3,11s/^# \{0,2\}//p' Makefile
 
@@ -66,6 +67,9 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m infra.bench
+
+load: $(VENV)/.dev
+	$(BIN)/python -m infra.load
 
 constraints: $(VENV)/.dev
 	{ sed -n '/^#/p' constraints.txt; \

@@ -1,0 +1,1 @@
+"""What one Prefect server and one object store carry: ``make load``."""
