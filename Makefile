@@ -20,7 +20,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 
-.PHONY: help setup demo serve test lint format bench load constraints clean
+.PHONY: help setup demo serve test lint format bench chaos load constraints clean
 help:
 	@sed -n '3,11s/^# \{0,2\}//p' Makefile
 
@@ -70,6 +70,9 @@ bench: $(VENV)/.dev
 
 load: $(VENV)/.dev
 	$(BIN)/python -m infra.load
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m infra.chaos $(if $(SHORT),--short)
 
 constraints: $(VENV)/.dev
 	{ sed -n '/^#/p' constraints.txt; \

@@ -1,0 +1,82 @@
+"""Object storage that is away, slow, busy, or breaks off in the middle of an answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from infra.chaos.census import census
+from infra.chaos.nest import Nest
+from infra.chaos.outcome import Outcome, Place
+from infra.chaos.storage import Proxy, aws
+
+
+def run(place: Place) -> Iterator[Outcome]:
+    """Take the storage away in two ways, then let it misbehave in three."""
+    away = place.pick(4, 10)
+
+    def dead() -> None:
+        place.bucket.kill()
+        time.sleep(away)
+        place.bucket.start()
+
+    yield _away(place, f"storage killed and back after {away} s", dead)
+    yield _away(place, f"storage hangs for {away} s", lambda: place.bucket.pause(away))
+    port = place.bucket.port
+    yield _through(place, "slow", Proxy(port, delay_s=0.1), "0.1 s before every request")
+    yield _through(place, "unavailable", Proxy(port, unavailable=0.1), "503 for one request in ten")
+    yield _through(place, "truncated", Proxy(port, truncated=0.1), "one body in ten cut in half")
+
+
+def _away(place: Place, name: str, fault: Callable[[], None]) -> Outcome:
+    """Two writers run while the storage goes away; whoever failed is run again."""
+    outcome = Outcome(name)
+    label = name.split()[1]
+    uri, numbers = place.bucket.uri(f"away-{label}"), range(place.pick(6, 16))
+    with Nest(uri, place.folder / label) as nest:
+        running = [nest.write(numbers), nest.write(reversed(numbers))]
+        while sum(note[:2] == ["done", "pooled"] for note in nest.notes()) < 2:
+            time.sleep(0.01)
+        before = len(nest.acknowledged())
+        fault()
+        outcome.trials = int(before < len(numbers) * 4)
+        codes = [nest.reap(pid) for pid in running]
+        _settle(outcome, nest, codes, list(numbers))
+    outcome.proved = f"{_told(codes)}; every row there after a rerun of the failed"
+    return outcome
+
+
+def _through(place: Place, fault: str, proxy: Proxy, what: str) -> Outcome:
+    """Two writers reach the storage through a proxy that misbehaves."""
+    outcome = Outcome(f"storage {fault}: {what}", expected=place.pick(5, 20))
+    uri, numbers = place.bucket.uri(f"through-{fault}"), range(place.pick(2, 6))
+    with proxy, Nest(uri, place.folder / fault, aws(proxy.endpoint)) as nest:
+        running = [nest.write(numbers), nest.write(reversed(numbers))]
+        codes = [nest.reap(pid) for pid in running]
+        outcome.trials = proxy.struck[fault]
+        proxy.unavailable = proxy.truncated = proxy.delay_s = 0.0
+        _settle(outcome, nest, codes, list(numbers))
+    outcome.proved = f"{outcome.trials} requests hit; {_told(codes)}; every row there at the end"
+    return outcome
+
+
+def _told(codes: list[int]) -> str:
+    failed = sum(code != 0 for code in codes)
+    return f"{len(codes) - failed} of {len(codes)} writers went through, {failed} failed by name"
+
+
+def _settle(outcome: Outcome, nest: Nest, codes: list[int], numbers: list[int]) -> None:
+    """Count before and after whoever failed is run again, as a retry of its task would."""
+    outcome.found.join(census(nest.uri, numbers, nest.acknowledged()))
+    failures = nest.failures()
+    outcome.require(
+        len(failures) >= sum(code != 0 for code in codes), f"ended with {codes} and said: {failures}"
+    )
+    unnamed = [failure for failure in failures if not failure.startswith("named")]
+    outcome.require(not unnamed, f"failed with what no flow would retry or explain: {unnamed}")
+    if any(codes):
+        code = nest.reap(nest.write(numbers))
+        outcome.require(code == 0, f"the rerun ended with {code}: {nest.failures()[-1:]}")
+    outcome.found.join(census(nest.uri, numbers, nest.acknowledged()))
+    done = {number for step, number in nest.acknowledged() if step == "results"}
+    outcome.require(done >= set(numbers), f"chunks {sorted(set(numbers) - done)} were never finished")

@@ -1,0 +1,122 @@
+"""A nest of writers to be killed: imports the store once, forks a writer for every line it is sent.
+
+Run as ``python -m infra.chaos.writer URI LOG``. Each line on standard input is answered by one line:
+
+``write N,N,…``
+    forks a process that writes these chunks in turn; answered by its id.
+``soak BASE SECONDS``
+    forks one that writes chunks 0, BASE, 1, BASE + 1, … until its time is up; answered by its id.
+``optimize SECONDS``
+    forks one that compacts and cleans again and again until its time is up; answered by its id.
+``reap ID``
+    waits for a process; answered by its exit code, negative where a signal ended it.
+
+A writer notes in LOG, around every step, ``start STEP CHUNK`` and then ``done STEP CHUNK`` or ``failed STEP
+CHUNK`` with ``named`` or ``unnamed`` and the error: named is what a flow can act on, by telling the user what
+to do or by trying again later.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+
+from glmstore.errors import GlmstoreError
+from glmstore.store import FeatureStore
+from infra.chaos.content import Chunk, declare, write
+
+
+def write_all(uri: str, log: str, numbers: Iterable[int]) -> None:
+    """Write chunks until done, failed or killed."""
+    note = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    store: list[FeatureStore] = []
+
+    def around(step: str, job: Callable[[], object], number: int) -> None:
+        os.write(note, f"start {step} {number}\n".encode())
+        try:
+            job()
+        except Exception as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+            os.write(note, f"failed {step} {number} {_naming(error)} {said}\n".encode())
+            raise
+        os.write(note, f"done {step} {number}\n".encode())
+
+    def open_it() -> None:
+        store.append(FeatureStore.open(uri))
+        declare(store[0])
+
+    for i, number in enumerate(numbers):
+        if i == 0:
+            around("open", open_it, number)
+        write(store[0], Chunk(number), lambda step, job, number=number: around(step, job, number))
+
+
+def _naming(error: Exception) -> str:
+    from tasks.policies import is_transient  # imports Prefect, which a writer needs for nothing else
+
+    return "named" if isinstance(error, GlmstoreError) or is_transient(error) else "unnamed"
+
+
+def soaking(base: int, seconds: float) -> Iterator[int]:
+    """Yield shared and own chunk numbers by turns until the time is up."""
+    end, i = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        yield i
+        yield base + i
+        i += 1
+
+
+def optimize_on(uri: str, seconds: float) -> None:
+    """Compact and clean, keeping old versions for seconds only, until the time is up."""
+    end, store = time.monotonic() + seconds, FeatureStore.open(uri, create=False)
+    while time.monotonic() < end:
+        store.optimize(older_than=timedelta(seconds=5))
+
+
+def and_leave(job: Callable[[], None]) -> None:
+    """Do it, and leave without the interpreter's farewell, which a forked process may not survive."""
+    try:
+        job()
+    except BaseException:  # noqa: BLE001 - whatever it is, it is printed, and the exit code tells
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+def _job(uri: str, log: str, words: list[str]) -> Callable[[], None]:
+    if words[0] == "write":
+        return lambda: write_all(uri, log, map(int, words[1].split(",")))
+    if words[0] == "soak":
+        return lambda: write_all(uri, log, soaking(int(words[1]), float(words[2])))
+    if words[0] == "optimize":
+        return lambda: optimize_on(uri, float(words[1]))
+    raise ValueError(f"{words[0]!r} is no command of this nest")
+
+
+def main(uri: str, log: str) -> None:
+    """Fork a process for every line read."""
+    warnings.simplefilter("ignore", RuntimeWarning)  # forking is safe here: this process never opens a store
+    warnings.simplefilter("ignore", DeprecationWarning)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for line in sys.stdin:
+        words = line.split()
+        if words[0] == "reap":
+            answer = os.waitstatus_to_exitcode(os.waitpid(int(words[1]), 0)[1])
+        else:
+            job = _job(uri, log, words)
+            answer = os.fork()
+            if answer == 0:
+                and_leave(job)
+        sys.stdout.write(f"{answer}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
