@@ -33,7 +33,8 @@ def to_stderr(message: str, *, style: str = "") -> None:
     Where the log goes out as JSON they are lines of it, as errors, warnings or information by their style.
     """
     if is_json():
-        LIBRARY.log(_LEVELS.get(style.split()[-1] if style else "", logging.INFO), message)
+        level = _LEVELS.get(style.split()[-1] if style else "", logging.INFO)
+        LIBRARY.log(level, message.removeprefix("error: ").removeprefix("note: "))
         return
     Console(stderr=True, highlight=False).print(Text(message, style=style), soft_wrap=True)
 
