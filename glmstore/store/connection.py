@@ -76,7 +76,7 @@ def writing(uri: str) -> Iterator[None]:
 
 
 def _object_storage(uri: str) -> dict[str, str] | None:
-    """Return LanceDB's options for a URI in S3, once it has been seen to be fit for a store; None elsewhere."""
+    """Return LanceDB's options for a URI in S3 that was seen to be fit for a store; None elsewhere."""
     if not uri.startswith("s3://"):
         return None
     from glmstore.objects.preflight import check_conditional_puts
