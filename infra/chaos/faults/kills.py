@@ -21,8 +21,8 @@ def run(place: Place) -> Iterator[Outcome]:
 
 
 def _one_by_one(place: Place, name: str, uri: str, slower: float) -> Outcome:
-    kills, found, points = place.pick(6, 24), Census(), Counter[str]()
-    every = place.pick(3, 4)
+    kills, found, points = place.pick(4, 24), Census(), Counter[str]()
+    every = 4
     with Nest(uri, place.folder / name) as nest:
         for _ in range(4 * kills):
             known = nest.acknowledged()
@@ -50,7 +50,7 @@ def _four_at_once(place: Place) -> Outcome:
     """Two write the same chunks, two others; whichever is killed is followed by another at once."""
     uri, kills = place.bucket.uri("four"), place.pick(3, 16)
     # Each begins elsewhere, so that two meet at the same keys and two do not.
-    size = place.pick(6, 16)
+    size = place.pick(2, 16)
     shares = [range(size), range(size), range(size // 2, size + size // 2), range(size, 2 * size)]
     outcome = Outcome("SIGKILL among four writers of one view in S3", expected=kills)
     with Nest(uri, place.folder / "four") as nest:

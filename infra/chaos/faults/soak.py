@@ -11,7 +11,7 @@ from infra.chaos.outcome import Outcome, Place
 
 def run(place: Place) -> Iterator[Outcome]:
     """Let every writer write the same chunks and its own by turns."""
-    writers, seconds = place.pick(4, 8), place.pick(8, 120)
+    writers, seconds = place.pick(4, 8), place.pick(5, 120)
     outcome = Outcome(f"{writers} writers for {seconds} s", expected=writers)
     with Nest(str(place.folder / "store"), place.folder / "soak") as nest:
         codes = [nest.reap(pid) for pid in [nest.soak(10_000 * (w + 1), seconds) for w in range(writers)]]

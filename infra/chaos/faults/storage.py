@@ -12,8 +12,8 @@ from infra.chaos.storage import Proxy, aws
 
 
 def run(place: Place) -> Iterator[Outcome]:
-    """Take the storage away in two ways, then let it misbehave in three."""
-    away = place.pick(4, 10)
+    """Take the storage away in two ways, let it misbehave in three; the short form leaves out waiting."""
+    away = place.pick(3, 10)
 
     def dead() -> None:
         place.bucket.kill()
@@ -21,9 +21,11 @@ def run(place: Place) -> Iterator[Outcome]:
         place.bucket.start()
 
     yield _away(place, f"storage killed and back after {away} s", dead)
-    yield _away(place, f"storage hangs for {away} s", lambda: place.bucket.pause(away))
+    if not place.short:
+        yield _away(place, f"storage hangs for {away} s", lambda: place.bucket.pause(away))
     port = place.bucket.port
-    yield _through(place, "slow", Proxy(port, delay_s=0.1), "0.1 s before every request")
+    if not place.short:
+        yield _through(place, "slow", Proxy(port, delay_s=0.05), "0.05 s before every request")
     yield _through(place, "unavailable", Proxy(port, unavailable=0.1), "503 for one request in ten")
     yield _through(place, "truncated", Proxy(port, truncated=0.1), "one body in ten cut in half")
 
@@ -32,7 +34,7 @@ def _away(place: Place, name: str, fault: Callable[[], None]) -> Outcome:
     """Two writers run while the storage goes away; whoever failed is run again."""
     outcome = Outcome(name)
     label = name.split()[1]
-    uri, numbers = place.bucket.uri(f"away-{label}"), range(place.pick(6, 16))
+    uri, numbers = place.bucket.uri(f"away-{label}"), range(place.pick(3, 16))
     with Nest(uri, place.folder / label) as nest:
         running = [nest.write(numbers), nest.write(reversed(numbers))]
         while sum(note[:2] == ["done", "pooled"] for note in nest.notes()) < 2:
@@ -49,7 +51,7 @@ def _away(place: Place, name: str, fault: Callable[[], None]) -> Outcome:
 def _through(place: Place, fault: str, proxy: Proxy, what: str) -> Outcome:
     """Two writers reach the storage through a proxy that misbehaves."""
     outcome = Outcome(f"storage {fault}: {what}", expected=place.pick(5, 20))
-    uri, numbers = place.bucket.uri(f"through-{fault}"), range(place.pick(2, 6))
+    uri, numbers = place.bucket.uri(f"through-{fault}"), range(place.pick(1, 6))
     with proxy, Nest(uri, place.folder / fault, aws(proxy.endpoint)) as nest:
         running = [nest.write(numbers), nest.write(reversed(numbers))]
         codes = [nest.reap(pid) for pid in running]
