@@ -14,7 +14,6 @@ from glmstore.errors import GlmstoreError, RunnerError
 from glmstore.store import FeatureStore
 
 if TYPE_CHECKING:
-    from distributed import Client
     from prefect_dask.task_runners import DaskTaskRunner
 
 SECONDS = 5
@@ -43,16 +42,7 @@ def connected(address: str) -> Iterator[DaskTaskRunner]:
             "`pip install 'glmstore[service]'`, on the workers too."
         ) from error
     with DaskTaskRunner(address=address, client_kwargs={"timeout": SECONDS}) as runner:
-        try:
-            workers = places(runner.client)
-        except (OSError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise RunnerError(
-                f"no Dask scheduler answers at {address} ({reason}). Start one with `dask scheduler "
-                f"--host HOST --port PORT`, and workers with `dask worker {address} --nthreads 1`; "
-                f"infra/dask.md has the rest."
-            ) from error
-        if not workers:
+        if not places(runner):
             raise RunnerError(
                 f"the Dask scheduler at {address} has no workers. Start some with "
                 f"`dask worker {address} --nthreads 1`, one for each GPU."
@@ -60,18 +50,39 @@ def connected(address: str) -> Iterator[DaskTaskRunner]:
         yield runner
 
 
-def places(client: Client) -> int:
-    """Return how many tasks the workers that are there now run at once."""
-    return sum(client.nthreads().values())  # type: ignore[no-untyped-call]
+@contextmanager
+def _answering(address: str) -> Iterator[None]:
+    """Say what to do where the scheduler does not answer, or does not any more."""
+    try:
+        yield
+    except (OSError, TypeError) as error:  # a TypeError: there are no certificates for tls://
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunnerError(
+            f"no Dask scheduler answers at {address} ({reason}). Start one with `dask scheduler --host HOST "
+            f"--port PORT`, and workers with `dask worker {address} --nthreads 1`; infra/dask.md has the "
+            f"rest. What the store holds is not computed again."
+        ) from error
 
 
-def require_equipped(client: Client, store: str, api_url: str) -> None:
+def places(runner: DaskTaskRunner) -> int:
+    """Return how many tasks the workers that are there now run at once.
+
+    Raises
+    ------
+    RunnerError
+        If the scheduler does not answer.
+    """
+    with _answering(str(runner.address)):
+        return sum(runner.client.nthreads().values())  # type: ignore[no-untyped-call]
+
+
+def require_equipped(runner: DaskTaskRunner, store: str, api_url: str) -> None:
     """Refuse a cluster with a worker that cannot do the work, before any is submitted.
 
     Parameters
     ----------
-    client
-        Of the cluster.
+    runner
+        Started on the cluster.
     store
         URI of the feature store; the flow has made it already.
     api_url
@@ -80,10 +91,11 @@ def require_equipped(client: Client, store: str, api_url: str) -> None:
     Raises
     ------
     RunnerError
-        Naming a worker and what it lacks.
+        Naming a worker and what it lacks, or if the scheduler does not answer.
     """
     known = (store, FeatureStore.open(store, create=False).store_id, api_url, glmstore.__version__)
-    answers = client.run(lacking, *known, on_error="return")
+    with _answering(str(runner.address)):
+        answers = runner.client.run(lacking, *known, on_error="return")
     problems = {worker: str(answer) for worker, answer in answers.items() if answer}
     for worker, problem in problems.items():
         raise RunnerError(

@@ -109,7 +109,7 @@ class ChosenRunner(TaskRunner[PrefectFuture[Any]]):
             return IN_FLIGHT * Settings().workers
         from flows.cluster import places
 
-        return IN_FLIGHT * max(1, places(runner.client))
+        return IN_FLIGHT * max(1, places(runner))
 
     def __exit__(self, *error: Any) -> None:
         """Stop the threads, or leave the cluster, which runs on."""
@@ -128,7 +128,7 @@ class ChosenRunner(TaskRunner[PrefectFuture[Any]]):
                 from flows.cluster import connected, require_equipped
 
                 dask = self._open.enter_context(connected(address))
-                require_equipped(dask.client, config.store, _api_url())
+                require_equipped(dask, config.store, _api_url())
                 self._chosen = dask
         return self._chosen
 

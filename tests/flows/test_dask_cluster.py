@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from flows.build_features import BuildFeaturesConfig, build_features
-from flows.cluster import require_equipped
+from flows.cluster import connected, places, require_equipped
 from flows.runners import require_runner
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec, Source
 from glmstore.benchmarks.suites import ViewRequest
@@ -26,6 +26,7 @@ from glmstore.planning import FeatureUse, resolve_view
 from glmstore.store import FeatureStore
 
 distributed = pytest.importorskip("distributed", reason="needs the extra 'service'")
+DaskTaskRunner = pytest.importorskip("prefect_dask.task_runners").DaskTaskRunner
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
 
@@ -185,17 +186,18 @@ def test_a_worker_that_sees_another_store_or_no_prefect_api_is_named_before_any_
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = FeatureStore.open(tmp_path / "store")
-    with pytest.raises(RunnerError, match=r"cannot reach Prefect's API.*set PREFECT_API_URL"):
-        require_equipped(cluster.client, store.uri, f"http://127.0.0.1:{_free_port()}/api")
     store_id, known = FeatureStore.open(tmp_path / "other").store_id, FeatureStore.open
-    elsewhere = known(tmp_path / "store")
-    elsewhere.store_id = store_id
-    monkeypatch.setattr(FeatureStore, "open", lambda *_, **__: elsewhere)
-    with pytest.raises(RunnerError, match=r"is another store.*\(s3://…\)"):
-        require_equipped(cluster.client, store.uri, "http://127.0.0.1:1/api")
+    with connected(f"tcp://127.0.0.1:{cluster.port}") as runner:
+        with pytest.raises(RunnerError, match=r"cannot reach Prefect's API.*set PREFECT_API_URL"):
+            require_equipped(runner, store.uri, f"http://127.0.0.1:{_free_port()}/api")
+        elsewhere = known(tmp_path / "store")
+        elsewhere.store_id = store_id
+        monkeypatch.setattr(FeatureStore, "open", lambda *_, **__: elsewhere)
+        with pytest.raises(RunnerError, match=r"is another store.*\(s3://…\)"):
+            require_equipped(runner, store.uri, "http://127.0.0.1:1/api")
 
 
-def test_a_scheduler_without_workers_is_refused(tmp_path: Path) -> None:
+def test_a_scheduler_without_workers_or_that_is_gone_is_refused() -> None:
     with ExitStack() as running:
         port = _free_port()
         scheduler = subprocess.Popen(
@@ -204,6 +206,12 @@ def test_a_scheduler_without_workers_is_refused(tmp_path: Path) -> None:
             stderr=subprocess.DEVNULL,
         )
         running.callback(_stop, scheduler)
-        running.enter_context(distributed.Client(f"tcp://127.0.0.1:{port}", timeout=30, set_as_default=False))
+        address = f"tcp://127.0.0.1:{port}"
+        running.enter_context(distributed.Client(address, timeout=30, set_as_default=False))
         with pytest.raises(RunnerError, match="has no workers"):
             require_runner(f"dask://127.0.0.1:{port}")
+        runner = running.enter_context(DaskTaskRunner(address=address, client_kwargs={"timeout": 5}))
+        assert places(runner) == 0
+        _stop(scheduler)
+        with pytest.raises(RunnerError, match="is not computed again"):
+            places(runner)
