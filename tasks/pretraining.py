@@ -10,6 +10,8 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
 from glmstore.pretraining import HeldOutScores, PretrainConfig, StepReport, export_weights, pretrain
+from glmstore.report.text import duration_text
+from tasks.artifacts import artifact_key
 
 
 @task(
@@ -18,14 +20,23 @@ from glmstore.pretraining import HeldOutScores, PretrainConfig, StepReport, expo
 def pretrain_network(config: PretrainConfig) -> str:
     """Train, or go on from the newest checkpoint; return the folder of the last checkpoint."""
     progress: UUID = create_progress_artifact(  # type: ignore[assignment]
-        progress=0.0, description=f"Pretraining on {config.fasta.name}"
+        0.0, artifact_key("progress-pretrain", config.fasta.name), f"Pretraining on {config.fasta.name}"
     )
 
     def show(step: StepReport) -> None:
         if step.heldout_nll is not None:
-            update_progress_artifact(progress, 100 * step.progress)
+            update_progress_artifact(progress, 100 * step.progress, _standing(config, step))
 
     return str(pretrain(config, show).checkpoint)
+
+
+def _standing(config: PretrainConfig, step: StepReport) -> str:
+    """Say how far and how fast training is; the times are those of all its resumes together."""
+    left = step.seconds * (1 - step.progress) / step.progress if step.progress else 0.0
+    return (
+        f"Pretraining on {config.fasta.name}: step {step.step:,}, {step.tokens / step.seconds:,.0f} nt/s, "
+        f"about {duration_text(left)} left, {step.heldout_nll:.4f} nats a base on held-out stretches"
+    )
 
 
 @task(task_run_name="export {name}", cache_policy=NO_CACHE)
