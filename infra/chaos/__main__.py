@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     if unknown := sorted(set(chosen.faults) - set(FAULTS)):
         parser.error(f"no fault is called {', '.join(unknown)}; there are {', '.join(FAULTS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended too
     console, outcomes = Console(soft_wrap=True, highlight=False), []
     os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Bucket(Path(folder) / "s3") as bucket:
