@@ -32,15 +32,23 @@ def connected(address: str) -> Iterator[DaskTaskRunner]:
     Raises
     ------
     RunnerError
-        If prefect-dask is not installed, nothing answers in a few seconds, or there are no workers.
+        If prefect-dask or a certificate is lacking, nothing answers in a few seconds, or there are no
+        workers.
     """
     try:
+        import dask
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise RunnerError(
             "tasks run on Dask through prefect-dask, which is not installed here: "
             "`pip install 'glmstore[service]'`, on the workers too."
         ) from error
+    if address.startswith("tls://") and not dask.config.get("distributed.comm.tls.client.cert"):
+        raise RunnerError(
+            f"{address} asks for a certificate and Dask knows of none here: set "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__TLS__CLIENT__CERT and …__TLS__CLIENT__KEY; "
+            "infra/dask.md has the rest."
+        )
     with DaskTaskRunner(address=address, client_kwargs={"timeout": SECONDS}) as runner:
         if not places(runner):
             raise RunnerError(
@@ -55,7 +63,7 @@ def _answering(address: str) -> Iterator[None]:
     """Say what to do where the scheduler does not answer, or does not any more."""
     try:
         yield
-    except (OSError, TypeError) as error:  # a TypeError: there are no certificates for tls://
+    except OSError as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunnerError(
             f"no Dask scheduler answers at {address} ({reason}). Start one with `dask scheduler --host HOST "

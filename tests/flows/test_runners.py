@@ -58,6 +58,11 @@ def test_an_address_where_nothing_listens_fails_in_seconds_and_says_what_to_star
     assert time.monotonic() - started < 15
 
 
+def test_a_cluster_that_wants_certificates_names_the_settings_that_hold_them() -> None:
+    with pytest.raises(RunnerError, match="DASK_DISTRIBUTED__COMM__TLS__CA_FILE"):
+        require_runner("dask+tls://127.0.0.1:1")
+
+
 def test_without_prefect_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
     with pytest.raises(RunnerError, match=r"pip install 'glmstore\[service\]'"):
