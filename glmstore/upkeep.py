@@ -38,7 +38,7 @@ class Upkeep(Frozen):
         """The whole in one sentence."""
         before, after = sum(t.files_before for t in self.tables), sum(t.files_after for t in self.tables)
         freed = bytes_text(sum(t.bytes_freed for t in self.tables))
-        return f"{before:,} files became {after:,} in {len(self.tables)} tables; {freed} freed"
+        return f"Files {before:,} → {after:,} in {len(self.tables)} tables; {freed} freed."
 
     def shown(self) -> list[dict[str, Any]]:
         """Return one row a table, for people."""

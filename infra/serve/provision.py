@@ -12,14 +12,18 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
-from prefect.workers.process import ProcessWorker
 
 from infra.serve.automations import ensure_automations
 from infra.serve.options import Options
+from infra.serve.pools import Kind, Pool, pools, template
 from infra.serve.results import ensure_result_storage
 
 GPU_SLOTS = "gpu"
 _TIMEOUT_S = 300.0
+
+
+class PoolError(RuntimeError):
+    """A pool of another kind is there under the name."""
 
 
 class DeployError(RuntimeError):
@@ -36,34 +40,41 @@ class Provisioned:
     """What workers find in their environment beside what every process of the service does."""
 
 
-async def provision(options: Options) -> Provisioned:
-    """Create or update pools, GPU slots and automations."""
+async def provision(options: Options, kind: Kind = "process", image: str = "") -> Provisioned:
+    """Create or update pools, GPU slots, automations and, for a store in S3, the block of results."""
+    wanted = pools(options.gpus)
     async with get_client() as client:
-        await _pool(client, "cpu", "Runs that need no GPU.", None)
-        await _pool(client, "gpu", "Runs that embed or train: one a GPU at a time.", max(1, options.gpus))
+        environment = await ensure_result_storage(options)
+        for pool in wanted:
+            await _ensure_pool(client, pool, kind, image, environment | {"GLMSTORE_STORE": options.store})
         await client.upsert_global_concurrency_limit_by_name(GPU_SLOTS, max(1, options.gpus))
         names = await ensure_automations(client, options)
-        environment = await ensure_result_storage(options)
-    return Provisioned(("cpu", "gpu"), tuple(names), environment)
+    return Provisioned(tuple(pool.name for pool in wanted), tuple(names), environment)
 
 
-async def _pool(client: PrefectClient, name: str, description: str, limit: int | None) -> None:
-    """Create a process pool; of one that is there only what this service decides is changed."""
+async def _ensure_pool(
+    client: PrefectClient, pool: Pool, kind: Kind, image: str, environment: dict[str, str]
+) -> None:
+    """Create a pool; of one that is there only the number of runs is changed."""
     try:
-        there = await client.read_work_pool(name)
+        there = await client.read_work_pool(pool.name)
     except ObjectNotFound:
         await client.create_work_pool(
             WorkPoolCreate(
-                name=name,
-                description=description,
-                type=ProcessWorker.type,
-                base_job_template=ProcessWorker.get_default_base_job_template(),
-                concurrency_limit=limit,
+                name=pool.name,
+                description=pool.description,
+                type=kind,
+                base_job_template=await template(client, pool, kind, image, environment),
+                concurrency_limit=pool.limit,
             )
         )
         return
-    if there.concurrency_limit != limit:
-        await client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
+    if there.type != kind:
+        raise PoolError(
+            f"pool {pool.name} is of type {there.type}, not {kind}; delete it first to change that"
+        )
+    if there.concurrency_limit != pool.limit:
+        await client.update_work_pool(pool.name, WorkPoolUpdate(concurrency_limit=pool.limit))
 
 
 async def mark_crashed(runs: set[str]) -> None:

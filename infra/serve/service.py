@@ -94,7 +94,7 @@ async def _end(children: Children, hurry: asyncio.Event) -> None:
 
 async def _bring_up(children: Children, options: Options, console: Console) -> None:
     begun = time.monotonic()
-    from infra.serve.provision import DeployError, deploy, provision
+    from infra.serve.provision import DeployError, PoolError, deploy, provision
 
     console.print(f"Starting Prefect's server at {options.url} …")
     server = ("server", "start", "--host", options.host, "--port", str(options.port))
@@ -102,7 +102,10 @@ async def _bring_up(children: Children, options: Options, console: Console) -> N
     store = asyncio.create_task(asyncio.to_thread(_open_store, options.store))
     await _until_healthy(children, options)
     await store
-    found = await provision(options)
+    try:
+        found = await provision(options)
+    except PoolError as error:
+        raise CannotServeError(str(error)) from error
     console.print("Starting workers and deploying …")
     for worker in _workers(options, found.environment):
         await children.start(worker)

@@ -1,0 +1,60 @@
+"""The job templates of the work pools cpu and gpu, for processes, containers or Kubernetes jobs."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from prefect.client.orchestration import PrefectClient
+from prefect.workers.process import ProcessWorker
+
+from infra.serve.options import PREFECT_QUIET
+
+Kind = Literal["process", "docker", "kubernetes"]
+
+RUN_ENVIRONMENT = PREFECT_QUIET | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+_PACKAGES = {"docker": "prefect-docker", "kubernetes": "prefect-kubernetes"}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One pool: its name, what it is for, and how many runs it takes at once (None: any number)."""
+
+    name: str
+    description: str
+    limit: int | None
+    gpus_a_run: int = 0
+
+
+def pools(gpus: int) -> tuple[Pool, Pool]:
+    """Return both pools, the second for this many GPUs in all."""
+    return (
+        Pool("cpu", "Runs that need no GPU.", None),
+        Pool("gpu", "Runs that embed or train: one a GPU at a time.", max(1, gpus), gpus_a_run=1),
+    )
+
+
+async def template(
+    client: PrefectClient, pool: Pool, kind: Kind, image: str, environment: dict[str, str]
+) -> dict[str, Any]:
+    """Return the base job template of a pool: Prefect's own of that kind, with our defaults.
+
+    Parameters
+    ----------
+    image
+        Container image of runs; not used for processes, which have their worker's environment too.
+    environment
+        What a run in a container finds beside `RUN_ENVIRONMENT`.
+    """
+    if kind == "process":
+        return ProcessWorker.get_default_base_job_template()
+    known = await client.read_worker_metadata()
+    found: dict[str, Any] = copy.deepcopy(known[_PACKAGES[kind]][kind]["default_base_job_configuration"])
+    variables = found["variables"]["properties"]
+    variables["image"]["default"] = image
+    variables["env"]["default"] = RUN_ENVIRONMENT | environment
+    if kind == "kubernetes" and pool.gpus_a_run:
+        spec = found["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+        spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = pool.gpus_a_run
+    return found

@@ -1,0 +1,54 @@
+"""Set up a Prefect server that runs already, at PREFECT_API_URL: pools, slots, automations, deployments.
+
+For servers that `make serve` does not start, as of infra/compose.yaml and infra/kubernetes/. Safe to repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from infra.serve.options import Options
+from infra.serve.pools import Kind
+from infra.serve.provision import DeployError, PoolError, deploy, provision
+
+
+def main(
+    api: Annotated[str, typer.Option(envvar="PREFECT_API_URL", help="API of the server.")],
+    store: Annotated[str, typer.Option(envvar="GLMSTORE_STORE", help="Store that runs work on.")],
+    kind: Annotated[Kind, typer.Option(help="How runs are started.")] = "process",
+    image: Annotated[str, typer.Option(help="Image of runs, for docker and kubernetes.")] = "glmstore:cuda",
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs of all workers together.")] = 1,
+    notify_url: Annotated[
+        str | None, typer.Option(envvar="SERVE_NOTIFY_URL", help='Webhook told {"text": …}.')
+    ] = None,
+) -> None:
+    """Set up what runs need."""
+    place = urlsplit(api)
+    options = Options(
+        host=place.hostname or "127.0.0.1",
+        port=place.port or 80,
+        store=store,
+        gpus=gpus,
+        notify_url=notify_url,
+    )
+    os.environ["GLMSTORE_STORE"] = store
+    try:
+        found = asyncio.run(provision(options, kind, image))
+        names = asyncio.run(deploy(options))
+    except (PoolError, DeployError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"pools: {', '.join(found.pools)} ({kind})")
+    typer.echo(f"automations: {', '.join(found.automations)}")
+    typer.echo(f"deployments: {', '.join(names)}")
+    for name, value in found.environment.items():
+        typer.echo(f"workers need {name}={value}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
