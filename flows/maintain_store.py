@@ -30,7 +30,7 @@ class MaintainStoreConfig(StoreConfig):
     )
 
 
-@flow(name="maintain-store", flow_run_name="maintain {config.store}", **WATCHED)
+@flow(name="maintain-store", flow_run_name="maintain {config.place}", **WATCHED)
 def maintain_store(config: MaintainStoreConfig) -> Upkeep | Plan | State[None]:
     """Merge, sweep and clean under a lease; where another run holds it, end without doing anything."""
     if config.dry_run:

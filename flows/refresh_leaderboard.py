@@ -15,7 +15,7 @@ class RefreshLeaderboardConfig(StoreConfig):
     """Which store is read."""
 
 
-@flow(name="refresh-leaderboard", flow_run_name="leaderboard of {config.store}", **WATCHED)
+@flow(name="refresh-leaderboard", flow_run_name="leaderboard of {config.place}", **WATCHED)
 def refresh_leaderboard(config: RefreshLeaderboardConfig) -> str | Plan:
     """Compute no cell; write the report and show the leaderboard; return the report's place."""
     if config.dry_run:

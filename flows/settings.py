@@ -36,6 +36,11 @@ class StoreConfig(Foreseeable):
             )
         return normalise_uri(store)  # tasks may run in another folder
 
+    @property
+    def place(self) -> str:
+        """The last two parts of the store's URI, for people."""
+        return "/".join(self.store.rstrip("/").rsplit("/", 2)[-2:])
+
 
 class FlowConfig(StoreConfig):
     """The store that a flow fills."""

@@ -201,13 +201,20 @@ async def _leave(processes: list[psutil.Process], hurry: asyncio.Event, patience
         with suppress(psutil.NoSuchProcess):
             process.terminate()
     until = time.monotonic() + patience_s
-    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes):
+    while any(_alive(process) for process in processes):
         if hurry.is_set() or time.monotonic() > until:
             break
         await asyncio.sleep(0.1)
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -58,7 +59,7 @@ class Service:
     env: dict[str, str]
     said: str
     killed_run: UUID
-    killed_at: float
+    killed_at: datetime
 
     def prefect(self, *words: str, cwd: Path = ROOT) -> str:
         return self.python("-m", "prefect", "--no-prompt", *words, cwd=cwd)
@@ -87,11 +88,11 @@ T = TypeVar("T")
 def wait_for(what: str, check: Callable[[], T], seconds: float) -> T:
     """Return the first true answer of `check`, asked twice a second."""
     begun = time.monotonic()
-    while time.monotonic() - begun < seconds:
-        if found := check():
-            return found
+    while not (found := check()):
+        if time.monotonic() - begun > seconds:
+            pytest.fail(f"{what}: not within {seconds:.0f} s")
         time.sleep(0.5)
-    pytest.fail(f"{what}: not within {seconds:.0f} s")
+    return found
 
 
 def left_of(home: Path) -> list[psutil.Process]:
@@ -114,7 +115,7 @@ def scattered_store(uri: Path) -> None:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     home, port = tmp_path_factory.mktemp("service"), free_port()
-    store, sleeper = home / "store", home / "sleeper"
+    store, sleeper = home / "lab" / "store", home / "sleeper"
     scattered_store(store)
     sleeper.mkdir()
     (sleeper / "sleeper.py").write_text(SLEEPER)
@@ -137,16 +138,17 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     try:
         wait_for("the service is up", lambda: process.poll() is not None or "Ctrl-C" in out.read_text(), UP_S)
         assert process.poll() is None, out.read_text()
-        service = Service(url, home, str(store), env, out.read_text(), UUID(int=0), 0.0)
+        service = Service(url, home, str(store), env, out.read_text(), UUID(int=0), datetime.now(UTC))
         service.prefect("deploy", "--all", cwd=sleeper)
         ran = service.prefect("deployment", "run", "sleeper/zombie")
         pid = int(wait_for("the run began", lambda: _text(sleeper / "pid"), 60))
         worker = psutil.Process(pid).ppid()
         os.kill(pid, signal.SIGKILL)
         os.kill(worker, signal.SIGKILL)
+        killed_at = datetime.now(UTC)
         run = UUID(ran.split("UUID: ")[1].split()[0])
         with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
-            yield Service(url, home, str(store), env, service.said, run, time.monotonic())
+            yield Service(url, home, str(store), env, service.said, run, killed_at)
     finally:
         process.terminate()
         code = process.wait(60)

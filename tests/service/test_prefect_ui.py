@@ -71,7 +71,7 @@ def test_a_run_started_from_its_form_completes_and_shows_its_artifact(service, p
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_text("scheduled to start").first).to_be_visible()
     page.get_by_role("button", name="Runs", exact=True).click()
-    run = page.get_by_role("link", name=f"maintain {service.store}", exact=True).first
+    run = page.get_by_role("link", name="maintain lab/store", exact=True).first
     expect(run).to_be_visible(timeout=RUN_MS)  # a run has its name once it is Running
     run.click()
     page.wait_for_url(re.compile("/runs/flow-run/"))
@@ -79,6 +79,8 @@ def test_a_run_started_from_its_form_completes_and_shows_its_artifact(service, p
     keep("run")
 
     page.get_by_text("Artifacts", exact=True).first.click()
+    page.mouse.move(700, 600)
+    page.mouse.wheel(0, 1500)  # the list is fetched once it is in sight
     page.get_by_role("link").filter(has_text="in 2 tables").click()
     page.wait_for_url(re.compile("/artifacts/artifact/"))
     expect(page.get_by_text("Files 6 → 2 in 2 tables")).to_be_visible()
