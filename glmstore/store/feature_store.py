@@ -259,7 +259,8 @@ class FeatureStore(RecordStore):
         view
             Only this view; None: every table, dropped views and replaced results included.
         older_than
-            Superseded versions younger than this are kept for readers that hold no tag.
+            Superseded versions younger than this are kept for readers that hold no tag. Where it is
+            shorter than a commit takes, writers and other optimizers begin theirs again.
         index_rows
             Pooled views of at least so many rows get an index for :meth:`similar`.
 

@@ -1,35 +1,65 @@
-"""Insert what is new, whatever happens to the table meanwhile."""
+"""Add rows, whatever happens to the table meanwhile.
+
+A commit reads files of the versions before it; where they are compacted and cleaned away under it, it starts
+again on what took their place.
+"""
 
 from __future__ import annotations
 
-from itertools import count
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from glmstore.store.connection import writing
 
 _ATTEMPTS = 5
+T = TypeVar("T")
 
 
 def insert_new(uri: str, handle: Any, key: str, rows: pa.Table) -> int:
     """Insert the rows whose key a table does not hold yet; return their number.
-
-    A merge reads the table's files; where they are compacted and cleaned away under it, it starts again on
-    what took their place. Nothing was committed by then; what another writer inserts meanwhile is not new.
 
     Raises
     ------
     StoreNotWritableError
         If the place cannot be written.
     """
-    for attempt in count(1):
+    # What a failed attempt or another writer has inserted is not new to the next attempt.
+    merged = _on_what_is_there(
+        uri, handle, lambda: handle.merge_insert(key).when_not_matched_insert_all().execute(rows)
+    )
+    return int(merged.num_inserted_rows)
+
+
+def append_once(uri: str, handle: Any, rows: pa.Table, already: str) -> None:
+    """Append rows, all or none; those that satisfy the SQL condition `already` are these and no others.
+
+    Raises
+    ------
+    StoreNotWritableError
+        If the place cannot be written.
+    """
+
+    tried = False
+
+    def append() -> None:
+        nonlocal tried
+        if not (tried and handle.count_rows(already)):
+            tried = True
+            handle.add(rows)
+
+    _on_what_is_there(uri, handle, append)
+
+
+def _on_what_is_there(uri: str, handle: Any, job: Callable[[], T]) -> T:
+    attempt = 1
+    while True:
         try:
             with writing(uri):
-                merged = handle.merge_insert(key).when_not_matched_insert_all().execute(rows)
-            break
+                return job()
         except (OSError, RuntimeError) as error:
             if "Not found" not in str(error) or attempt == _ATTEMPTS:
                 raise
+            attempt += 1
             handle.checkout_latest()
-    return int(merged.num_inserted_rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,7 +33,7 @@ _MAX_ROWS = 1 << 20
 _ABANDONED = timedelta(days=1)
 _READER_GONE = timedelta(days=7)
 _NEVER = timedelta(days=36500)
-_ATTEMPTS = 3
+_ATTEMPTS = 5
 
 log = logging.getLogger(__name__)
 
@@ -88,19 +89,24 @@ def _compact_and_clean(
         after = handle.stats()["fragment_stats"]["num_fragments"]
         return {"rows": handle.count_rows(), "files_before": before, "files_after": after, "bytes_freed": 0}
     before = len(handle.to_lance().get_fragments())
-    for _ in range(_ATTEMPTS):
+    tries = 1
+    while True:
         try:
             _compact(handle)
+            _drop_stale_tags(connection, handle)
+            freed = handle.to_lance().cleanup_old_versions(
+                older_than=older_than, error_if_tagged_old_versions=False
+            )
+            handle.checkout_latest()
+            after, rows = len(handle.to_lance().get_fragments()), int(handle.count_rows())
             break
-        except (OSError, RuntimeError) as error:
-            if "conflict" not in str(error).lower():
+        except (OSError, RuntimeError, ValueError) as error:
+            met = re.search("conflict|not found", str(error), re.IGNORECASE)
+            if met is None or tries == _ATTEMPTS:
                 raise
+            tries += 1
             log.info("another process is merging the files of %s; looking again at what is left", name)
-    dataset = handle.to_lance()
-    _drop_stale_tags(connection, handle)
-    freed = dataset.cleanup_old_versions(older_than=older_than, error_if_tagged_old_versions=False)
-    after = len(handle.to_lance().get_fragments())
-    rows = int(handle.count_rows())
+            handle.checkout_latest()
     return {
         "rows": rows,
         "files_before": before,

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from glmstore.errors import TableError, UnknownNameError
 from glmstore.results import PredictionRow, ResultRow
-from glmstore.store.connection import Connection, writing
+from glmstore.store.connection import Connection
+from glmstore.store.inserting import append_once
 from glmstore.store.schema import PREDICTIONS, RESULTS, SCHEMAS, new_stamp
 
 _FIELDS = list(ResultRow.model_fields)
@@ -55,8 +56,7 @@ class ResultTables:
         schema = SCHEMAS[name]
         data = frame.with_columns(write_id=pl.lit(write_id)).select(schema.names).to_arrow().cast(schema)
         table = self._connection.write(name, schema)
-        with writing(self._connection.uri):
-            table.add(data)
+        append_once(self._connection.uri, table, data, already=f"write_id = '{write_id}'")
 
     def _latest_stamp(self, cells: set[str]) -> str:
         latest = self._log(["write_id", "cell_key"]).filter(pl.col("cell_key").is_in(cells))["write_id"].max()

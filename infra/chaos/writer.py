@@ -72,10 +72,10 @@ def soaking(base: int, seconds: float) -> Iterator[int]:
 
 
 def optimize_on(uri: str, seconds: float) -> None:
-    """Compact and clean, keeping old versions for seconds only, until the time is up."""
+    """Compact and clean, keeping no old version at all, until the time is up."""
     end, store = time.monotonic() + seconds, FeatureStore.open(uri, create=False)
     while time.monotonic() < end:
-        store.optimize(older_than=timedelta(seconds=5))
+        store.optimize(older_than=timedelta(0))
 
 
 def and_leave(job: Callable[[], None]) -> None:
