@@ -40,7 +40,6 @@ def append_once(uri: str, handle: Any, rows: pa.Table, already: str) -> None:
     StoreNotWritableError
         If the place cannot be written.
     """
-
     tried = False
 
     def append() -> None:
