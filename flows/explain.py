@@ -51,7 +51,7 @@ def explain(config: ExplainConfig) -> Tally | Plan:
         train_probe(job, force=True)
     settle(
         [job],
-        lambda j: explain_probe.submit(config.store, j, settings),
+        lambda j: explain_probe.submit(config.store, j, settings, force=config.force),
         stage="explain",
         name=lambda j: f"explain {j.cell.head} on {j.cell.benchmark}",
     )
