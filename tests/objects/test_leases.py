@@ -1,7 +1,6 @@
 """Leases: one holder at a time, on disk and in object storage, whatever happens to the others."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -233,7 +232,6 @@ def test_only_leases_that_nobody_touched_for_a_day_are_swept(tmp_path: Path) -> 
     assert len(numbers(str(tmp_path))) == 1
 
 
-@pytest.mark.skipif(shutil.which("localbucket") is None, reason="needs localbucket, of the extra `dev`")
 def test_in_object_storage_one_wins_and_a_killed_one_is_waited_for_no_longer(
     bucket: str, start: Start
 ) -> None:
