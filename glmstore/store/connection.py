@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import lance
 import lancedb
 import pyarrow as pa
-from filelock import FileLock
+from lance.fragment import write_fragments
 
 from glmstore.errors import (
     ReadOnlySnapshotError,
@@ -22,7 +23,6 @@ from glmstore.errors import (
     StoreNotWritableError,
     StoreVersionError,
 )
-from glmstore.leases import lease
 from glmstore.store.schema import check_table_name
 from glmstore.store.table import PinnedTable
 
@@ -34,8 +34,6 @@ _NOT_WRITABLE = {1: "not permitted", 13: "permission denied", 27: "the file-size
     122: "the disk quota is used up",
 }
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
-_CREATING_SECONDS = 60
-_LEASE_SECONDS = 15
 _IN_THIS_PROCESS = Lock()
 _INDEXED_ROWS = 40_000_000
 """Rows whose key indexes are kept in memory, over all tables of a connection; 40 bytes each."""
@@ -95,6 +93,8 @@ class Connection:
         Normalised URI.
     database
         The open LanceDB connection.
+    options
+        What Lance has to be told to reach `uri`.
     pinned
         Table name -> version to read, for a snapshot; None reads the latest.
     snapshot
@@ -107,12 +107,17 @@ class Connection:
     """
 
     def __init__(
-        self, uri: str, database: Any, pinned: Mapping[str, int] | None = None, snapshot: str = ""
+        self,
+        uri: str,
+        database: Any,
+        options: dict[str, str] | None = None,
+        pinned: Mapping[str, int] | None = None,
+        snapshot: str = "",
     ) -> None:
         self.uri = uri
         self.snapshot = snapshot
         self.refusal: StoreVersionError | None = None
-        self._database = database
+        self._database, self._options = database, options
         self._pinned = pinned
         self._handles: dict[str, Any] = {}
         self._read: OrderedDict[str, PinnedTable] = OrderedDict()
@@ -147,7 +152,7 @@ class Connection:
                 database = lancedb.connect(
                     place, read_consistency_interval=timedelta(0), storage_options=options
                 )
-                return cls(place, database)
+                return cls(place, database, options)
             except (RuntimeError, ValueError) as error:
                 if directory is not None:
                     raise
@@ -157,11 +162,11 @@ class Connection:
 
     def at(self, versions: Mapping[str, int], snapshot: str) -> Connection:
         """Return a read-only connection to the same tables at these versions."""
-        return Connection(self.uri, self._database, versions, snapshot)
+        return Connection(self.uri, self._database, self._options, versions, snapshot)
 
     def whatever_layout(self) -> Connection:
         """Return a connection to the same tables that refuses no layout; for migrations and checks."""
-        return Connection(self.uri, self._database, self._pinned, self.snapshot)
+        return Connection(self.uri, self._database, self._options, self._pinned, self.snapshot)
 
     @property
     def in_memory(self) -> bool:
@@ -216,7 +221,7 @@ class Connection:
             self._forget_indexes()
         return known
 
-    def write(self, name: str, schema: pa.Schema, storage: Mapping[str, str] | None = None) -> Any:
+    def write(self, name: str, schema: pa.Schema) -> Any:
         """Return the LanceDB table called `name` for writing, created empty where there is none.
 
         Raises
@@ -226,46 +231,71 @@ class Connection:
         StoreNotWritableError
             If the table cannot be created.
         """
-        self.require_writable()
-        return self.handle(name) or self._create(name, schema, None, storage)
+        return self.create(name, schema.empty_table())[0]
 
-    def create(self, name: str, data: pa.Table) -> Any:
-        """Create `name` holding `data` in one commit, or return the table that is there already."""
-        self.require_writable()
-        return self.handle(name) or self._create(name, data.schema, data, None)
+    def create(self, name: str, data: pa.Table, file_version: str | None = None) -> tuple[Any, bool]:
+        """Create `name` holding `data` in one commit unless it is there; return it, and whether it was made.
 
-    def _create(
-        self, name: str, schema: pa.Schema, data: pa.Table | None, storage: Mapping[str, str] | None
-    ) -> Any:
-        options = dict(storage) if storage else None
-        with writing(self.uri), self._creating(name):
-            if there := self.handle(name):
-                return there
-            try:
-                made = self._database.create_table(
-                    check_table_name(name), data, schema=schema, storage_options=options
-                )
-            except (RuntimeError, ValueError) as error:  # another process was first
-                if "already exists" not in str(error):
-                    raise
-                made = self._database.open_table(name)
-        self._handles[name] = made
-        return made
+        Parameters
+        ----------
+        name
+            Of the table.
+        data
+            Its first rows.
+        file_version
+            Of Lance's files, for a table whose first version has rows; None: Lance's default.
 
-    def _creating(self, name: str) -> AbstractContextManager[object]:
-        """Let one writer at a time create a table, whatever process, thread or machine it is in.
-
-        LanceDB looks whether a table exists and then overwrites: of two that create one at once, the later
-        replaces what the earlier has meanwhile written. On disk the lock goes with the process that holds it;
-        in object storage a lease does the same.
+        Raises
+        ------
+        ReadOnlySnapshotError, StoreNotWritableError
+            As by :meth:`write`.
         """
-        if self.in_memory:
-            return _IN_THIS_PROCESS
-        folder = local_path(self.uri)
-        if folder is None:
-            return lease(self.uri, f"create {name}", _LEASE_SECONDS, patience_s=_CREATING_SECONDS)
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / ".creating.lock", timeout=_CREATING_SECONDS)
+        self.require_writable()
+        if (there := self.handle(name)) is not None:
+            return there, False
+        return self._create(name, data, file_version)
+
+    def _create(self, name: str, data: pa.Table, file_version: str | None) -> tuple[Any, bool]:
+        """Make version 1 of a table hold `data`; return its handle, and whether this call made it.
+
+        LanceDB's own `create_table` looks whether a table exists and then overwrites: of two that create one
+        at once, the later replaces what others have meanwhile written. Here version 1 is a commit like any
+        other, a new object that one writer wins, and is never tried again on top of another version.
+        """
+        check_table_name(name)
+        with writing(self.uri):
+            if self.in_memory:
+                with _IN_THIS_PROCESS:
+                    if (there := self.handle(name)) is not None:
+                        return there, False
+                    options = {"new_table_data_storage_version": file_version} if file_version else None
+                    self._database.create_table(name, data, storage_options=options)
+                    return self.handle(name), True
+            try:
+                self._commit_first(f"{self.uri.rstrip('/')}/{name}.lance", data, file_version)
+            except (OSError, RuntimeError, ValueError):
+                if (there := self.handle(name)) is not None:  # another writer was first
+                    return there, False
+                raise
+        return self.handle(name), True
+
+    def _commit_first(self, place: str, data: pa.Table, file_version: str | None) -> None:
+        options = self._options
+        files = write_fragments(
+            data,
+            place,
+            schema=data.schema,
+            mode="create",
+            data_storage_version=file_version,
+            storage_options=options,
+        )
+        lance.LanceDataset.commit(
+            place,
+            lance.LanceOperation.Overwrite(data.schema, files),
+            read_version=0,
+            max_retries=0,
+            storage_options=options,
+        )
 
     def drop(self, name: str) -> None:
         """Remove a table and its files, if it is there."""

@@ -16,7 +16,7 @@ from glmstore.store.connection import Connection
 from glmstore.store.inserting import insert_new
 from glmstore.store.keys import key_words
 from glmstore.store.pins import pinned
-from glmstore.store.schema import KEY, VECTOR, VECTOR_STORAGE, vector_schema
+from glmstore.store.schema import KEY, VECTOR, VECTOR_FILES
 from glmstore.store.table import PinnedTable
 from glmstore.store.views import ViewRecord
 
@@ -83,10 +83,9 @@ class FeatureTables:
         step = max(1, _COMMIT_BYTES // (width * group.values.itemsize))
         stored = 0
         for start in range(0, len(group.keys), step):
-            handle = self._connection.write(
-                name, vector_schema(self._record.view.dtype, width), VECTOR_STORAGE
-            )
-            new = insert_new(self._connection.uri, handle, KEY, group.table(start, start + step))
+            rows = group.table(start, start + step)
+            handle, made = self._connection.create(name, rows, VECTOR_FILES)
+            new = len(rows) if made else insert_new(self._connection.uri, handle, KEY, rows)
             metering.rows_written(self._record.view.model, new, width * group.values.itemsize)
             stored += new
         return stored

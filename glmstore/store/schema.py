@@ -108,7 +108,7 @@ ITEMS_SCHEMA = pa.schema(
 )
 """The items of one benchmark under one digest, in the order of the benchmark; one table per digest."""
 
-VECTOR_STORAGE = {"new_table_data_storage_version": "2.0"}
+VECTOR_FILES = "2.0"
 """Lance file version of the vector tables: 2.0 scans token-level rows two to three times as fast as 2.2."""
 
 

@@ -12,7 +12,7 @@ from glmstore.errors import SequenceKeyError, StoreVersionError
 from glmstore.sequences.normalise import seq_keys
 from glmstore.store import FeatureStore, migrations
 from glmstore.store.arrays import prepare
-from glmstore.store.schema import SCHEMA_VERSION, SCHEMAS, VECTOR_STORAGE, VIEWS
+from glmstore.store.schema import SCHEMA_VERSION, SCHEMAS, VECTOR_FILES, VIEWS
 
 SEQUENCES = ["ACGTACGT", "TTAG", "N"]
 
@@ -48,7 +48,10 @@ def old_store(tmp_path: Path, make_view, origin):
     (group,) = prepare(view, 2, seq_keys(SEQUENCES), vectors, None)
     rows = group.table(0, 3)
     database.create_table(
-        f"{view.table_stem}_00c0ffee", rows, schema=rows.schema, storage_options=dict(VECTOR_STORAGE)
+        f"{view.table_stem}_00c0ffee",
+        rows,
+        schema=rows.schema,
+        storage_options={"new_table_data_storage_version": VECTOR_FILES},
     )
     return tmp_path, view, vectors
 
