@@ -162,8 +162,27 @@ def compute_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     def decorate(function: Callable[P, R]) -> Task[P, R]:
         @wraps(function)
         def with_its_share(*args: P.args, **kwargs: P.kwargs) -> R:
-            watch_this_process()
             _take_share_of_cores()
+            return function(*args, **kwargs)
+
+        return lone_task(name)(with_its_share)
+
+    return decorate
+
+
+def lone_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Return a decorator for tasks as of :func:`compute_task` that nothing runs beside: they use every core.
+
+    Parameters
+    ----------
+    name
+        Template of the task run's name over the task's parameters.
+    """
+
+    def decorate(function: Callable[P, R]) -> Task[P, R]:
+        @wraps(function)
+        def watched(*args: P.args, **kwargs: P.kwargs) -> R:
+            watch_this_process()
             return function(*args, **kwargs)
 
         return task(
@@ -174,7 +193,7 @@ def compute_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
             retry_condition_fn=_may_retry,
             cache_policy=NO_CACHE,
             persist_result=False,
-        )(with_its_share)
+        )(watched)
 
     return decorate
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from uuid import UUID
 
-from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.cache_policies import NO_CACHE
 
 from glmstore.pretraining import HeldOutScores, PretrainConfig, StepReport, export_weights, pretrain
 from glmstore.report.text import duration_text
 from tasks.artifacts import artifact_key
+from tasks.policies import lone_task
 
 
-@task(
-    task_run_name="pretrain on {config.fasta.name}", retries=2, retry_delay_seconds=10, cache_policy=NO_CACHE
-)
+@lone_task("pretrain on {config.fasta.name}")
 def pretrain_network(config: PretrainConfig) -> str:
     """Train, or go on from the newest checkpoint; return the folder of the last checkpoint."""
     progress: UUID = create_progress_artifact(  # type: ignore[assignment]
@@ -39,7 +36,7 @@ def _standing(config: PretrainConfig, step: StepReport) -> str:
     )
 
 
-@task(task_run_name="export {name}", cache_policy=NO_CACHE)
+@lone_task("export {name}")
 def export_model(checkpoint: str, fasta: Path, out_dir: Path, name: str) -> HeldOutScores:
     """Write fp16 weights, configuration and model card; return their scores on the held-out stretches."""
     return export_weights(Path(checkpoint), fasta, out_dir, name=name)

@@ -1,11 +1,13 @@
 """The readers as flows, on data small enough for a test; their numbers are tested with their libraries."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
+import tasks.pretraining
 from flows.explain import ExplainConfig, explain
 from flows.finetune_adapters import FinetuneAdaptersConfig, finetune_adapters
 from flows.outcomes import WorkFailedError
@@ -15,7 +17,7 @@ from flows.score_variants import ScoreVariantsConfig, score_variants
 from flows.train_probes import TrainProbesConfig, train_probes
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec
 from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, Suite, TunePlan, VariantPlan, ViewRequest
-from glmstore.errors import UnknownNameError
+from glmstore.errors import TableError, UnknownNameError
 from glmstore.estimating import Plan
 from glmstore.extraction import materialize
 from glmstore.finetuning import FineTuneSettings
@@ -160,3 +162,20 @@ def test_pretraining_runs_exports_and_resumes_as_a_flow(tmp_path: Path) -> None:
     weights = (tmp_path / "model" / "model.safetensors").read_bytes()
     assert pretrain(config) == checkpoint
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
+
+
+def test_pretraining_on_a_corpus_that_is_not_there_fails_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[PretrainConfig] = []
+    real = tasks.pretraining.pretrain
+
+    def counted(config: PretrainConfig, *how: Any) -> Any:
+        tries.append(config)
+        return real(config, *how)
+
+    monkeypatch.setattr(tasks.pretraining, "pretrain", counted)
+    training = PretrainConfig(fasta=tmp_path / "none.fa", out_dir=tmp_path / "run", steps=1)
+    with pytest.raises(TableError, match=r"none\.fa"):
+        pretrain(PretrainFlowConfig(training=training))
+    assert tries == [training]
