@@ -26,6 +26,8 @@ from glmstore.objects import Objects, open_objects
 
 SECONDS = 60.0
 _FOLDER = "_leases"
+_ASKED = 12
+"""How many requests to the storage may go without an answer, one after the other, before a lease expires."""
 _SWEPT_AFTER_S = 86_400.0
 
 log = logging.getLogger(__name__)
@@ -107,7 +109,7 @@ def try_lease(uri: str, name: str, seconds: float = SECONDS) -> Iterator[Held | 
     StoreError
         If the storage refuses or does not answer.
     """
-    held = _acquire(open_objects(uri), name, seconds)
+    held = _acquire(open_objects(uri, answer_s=seconds / _ASKED), name, seconds)
     if held is None:
         yield None
         return
@@ -117,7 +119,7 @@ def try_lease(uri: str, name: str, seconds: float = SECONDS) -> Iterator[Held | 
         yield held
     finally:
         held.stop()
-        keeper.join()
+        keeper.join()  # for one request at most, which has little time
         held.release()
 
 
@@ -187,8 +189,18 @@ def _alive(objects: Objects, name: str, number: int) -> bool:
     body, age = objects.get(path), objects.age_s(path)
     if body is None or age is None:
         return True  # removed by a later holder: there is one
-    said = json.loads(body)
-    return not said["released"] and age <= said["seconds"]
+    released, seconds = _read(body)
+    return not released and age <= seconds
+
+
+def _read(body: bytes) -> tuple[bool, float]:
+    """Return whether a lease was released, and its seconds; one that cannot be read expires as others do."""
+    try:
+        said = json.loads(body)
+        return bool(said["released"]), float(said["seconds"])
+    except (ValueError, KeyError, TypeError) as damage:
+        log.warning("a lease cannot be read (%s); it is taken to last %.0f s", damage, SECONDS)
+        return False, SECONDS
 
 
 def _numbers(objects: Objects, name: str) -> list[int]:

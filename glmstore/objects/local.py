@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from glmstore.objects.base import check_name
+from glmstore.objects.writing import writing
 
 _PARTIAL = ".partial-"
 
@@ -20,6 +21,11 @@ class LocalObjects:
     ----------
     root
         The directory; several processes, and machines that share it, may use it at once.
+
+    Raises
+    ------
+    StoreNotWritableError
+        By every method that writes, and by `age_s`, if the disk is full or read-only.
     """
 
     def __init__(self, root: Path) -> None:
@@ -53,7 +59,7 @@ class LocalObjects:
         path = self._path(name)
         try:
             written = path.stat().st_mtime
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_PARTIAL) as now:
+            with writing(self.uri), tempfile.NamedTemporaryFile(dir=path.parent, prefix=_PARTIAL) as now:
                 return max(0.0, os.fstat(now.fileno()).st_mtime - written)
         except FileNotFoundError:
             return None
@@ -77,12 +83,13 @@ class LocalObjects:
 
     @contextmanager
     def _written(self, path: Path, data: bytes) -> Iterator[str]:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=_PARTIAL)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            yield partial
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(partial)
+        with writing(self.uri):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, partial = tempfile.mkstemp(dir=path.parent, prefix=_PARTIAL)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                yield partial
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(partial)

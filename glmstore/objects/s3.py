@@ -23,13 +23,20 @@ _PAGE = 1000
 
 
 @cache
-def s3_client() -> Any:
-    """Return this process's boto3 client: endpoint, region and credentials from the standard AWS chain."""
+def s3_client(answer_s: float | None = None) -> Any:
+    """Return this process's boto3 client: endpoint, region and credentials from the standard AWS chain.
+
+    Parameters
+    ----------
+    answer_s
+        See :func:`~glmstore.objects.open_objects`; a client for each.
+    """
     own = boto3.session.Session().client("s3").meta.endpoint_url.endswith(".amazonaws.com")
     # A service of one's own has no DNS name for each bucket.
     style = {"addressing_style": "auto" if own else "path"}
-    retries = {"mode": "standard", "max_attempts": 6}
-    return boto3.client("s3", config=Config(s3=style, retries=retries, connect_timeout=10, read_timeout=60))
+    retries = {"mode": "standard", "max_attempts": 6 if answer_s is None else 2}
+    timeouts = {"connect_timeout": answer_s or 10, "read_timeout": answer_s or 60}
+    return boto3.client("s3", config=Config(s3=style, retries=retries, **timeouts))
 
 
 def split_s3(uri: str) -> tuple[str, str]:
@@ -66,6 +73,8 @@ class S3Objects:
     ----------
     uri
         ``s3://bucket/prefix``.
+    answer_s
+        See :func:`~glmstore.objects.open_objects`.
 
     Raises
     ------
@@ -73,15 +82,20 @@ class S3Objects:
         By every method, if the storage refuses or nothing answers; names the URI and never a credential.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, answer_s: float | None = None) -> None:
         self.uri = uri.rstrip("/")
         self.bucket, self.prefix = split_s3(uri)
+        self._answer_s = answer_s
+
+    @property
+    def _client(self) -> Any:
+        return s3_client(self._answer_s)
 
     def get(self, name: str) -> bytes | None:
         """See :meth:`Objects.get`."""
         with self._named():
             try:
-                found = s3_client().get_object(**self._at(name))
+                found = self._client.get_object(**self._at(name))
             except ClientError as error:
                 if _code(error) in _ABSENT:
                     return None
@@ -92,13 +106,13 @@ class S3Objects:
     def put(self, name: str, data: bytes) -> None:
         """See :meth:`Objects.put`."""
         with self._named():
-            s3_client().put_object(**self._at(name), Body=data)
+            self._client.put_object(**self._at(name), Body=data)
 
     def put_new(self, name: str, data: bytes) -> bool:
         """See :meth:`Objects.put_new`."""
         with self._named():
             try:
-                s3_client().put_object(**self._at(name), Body=data, IfNoneMatch="*")
+                self._client.put_object(**self._at(name), Body=data, IfNoneMatch="*")
             except ClientError as error:
                 if _code(error) not in _TAKEN:
                     raise
@@ -110,7 +124,7 @@ class S3Objects:
         """See :meth:`Objects.age_s`."""
         with self._named():
             try:
-                found = s3_client().head_object(**self._at(name))
+                found = self._client.head_object(**self._at(name))
             except ClientError as error:
                 if _code(error) in _ABSENT:
                     return None
@@ -122,10 +136,8 @@ class S3Objects:
         """See :meth:`Objects.names`."""
         root = f"{self.prefix}/" if self.prefix else ""
         with self._named():
-            pages = (
-                s3_client()
-                .get_paginator("list_objects_v2")
-                .paginate(Bucket=self.bucket, Prefix=root + prefix, PaginationConfig={"PageSize": _PAGE})
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=root + prefix, PaginationConfig={"PageSize": _PAGE}
             )
             keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
         return sorted(key.removeprefix(root) for key in keys)
@@ -133,7 +145,7 @@ class S3Objects:
     def delete(self, name: str) -> None:
         """See :meth:`Objects.delete`."""
         with self._named():
-            s3_client().delete_object(**self._at(name))
+            self._client.delete_object(**self._at(name))
 
     def _at(self, name: str) -> dict[str, str]:
         key = check_name(name)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Lock
@@ -20,20 +20,14 @@ from glmstore.errors import (
     ReadOnlySnapshotError,
     StoreError,
     StoreNotFoundError,
-    StoreNotWritableError,
     StoreVersionError,
 )
+from glmstore.objects.writing import writing
 from glmstore.store.schema import check_table_name
 from glmstore.store.table import PinnedTable
 
 MEMORY = "memory://"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_NOT_WRITABLE = {1: "not permitted", 13: "permission denied", 27: "the file-size limit is reached"} | {
-    28: "no space is left",
-    30: "the file system is read-only",
-    122: "the disk quota is used up",
-}
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _IN_THIS_PROCESS = Lock()
 _INDEXED_ROWS = 40_000_000
 """Rows whose key indexes are kept in memory, over all tables of a connection; 40 bytes each."""
@@ -50,27 +44,6 @@ def normalise_uri(uri: str | Path) -> str:
 def local_path(uri: str) -> Path | None:
     """Return the directory of a normalised URI, None where it is no local one."""
     return None if _SCHEME.match(uri) else Path(uri)
-
-
-@contextmanager
-def writing(uri: str) -> Iterator[None]:
-    """Turn the operating system's refusals into :class:`StoreNotWritableError`.
-
-    A Lance commit is one manifest file put in place at the end, so a write that fails here left nothing that
-    a reader could see.
-    """
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        match = _OS_ERROR.search(str(error))
-        code = int(match.group(1)) if match else getattr(error, "errno", None)
-        if isinstance(error, StoreNotWritableError) or code not in _NOT_WRITABLE:
-            raise
-        raise StoreNotWritableError(
-            f"the store at {uri} cannot be written: {_NOT_WRITABLE[code]} (os error {code}). Nothing partial "
-            f"was stored and it can still be read. Free space, raise the limit or choose another place, and "
-            f"run it again."
-        ) from error
 
 
 def _object_storage(uri: str) -> dict[str, str] | None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from glmstore.store.connection import writing
+from glmstore.objects.writing import writing
 
 _ATTEMPTS = 5
 T = TypeVar("T")

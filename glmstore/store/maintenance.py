@@ -11,7 +11,9 @@ from typing import Any
 import polars as pl
 from lancedb.index import IvfFlat
 
-from glmstore.store.connection import Connection, writing
+from glmstore.objects.writing import writing
+from glmstore.store.connection import Connection
+
 from glmstore.store.pins import READER_TAG, SNAPSHOT_TAG
 from glmstore.store.results import ResultTables
 from glmstore.store.schema import (

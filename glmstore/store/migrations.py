@@ -12,7 +12,9 @@ from typing import Any
 
 import glmstore
 from glmstore.errors import StoreVersionError
-from glmstore.store.connection import Connection, writing
+from glmstore.objects.writing import writing
+from glmstore.store.connection import Connection
+
 from glmstore.store.schema import SCHEMA_VERSION, SEQUENCES, STORE
 
 

@@ -12,9 +12,11 @@ import pyarrow as pa
 
 import glmstore
 from glmstore.errors import StoreError, StoreNotFoundError
+from glmstore.objects.writing import writing
 from glmstore.store import check as checking
 from glmstore.store import migrations
-from glmstore.store.connection import Connection, writing
+from glmstore.store.connection import Connection
+
 from glmstore.store.schema import SCHEMA_VERSION, SCHEMAS, STORE
 from glmstore.store.snapshots import Snapshot, Snapshots
 

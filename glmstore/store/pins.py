@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from glmstore.errors import StoreNotWritableError
-from glmstore.store.connection import Connection, writing
+from glmstore.objects.writing import writing
+from glmstore.store.connection import Connection
+
 from glmstore.store.schema import new_stamp
 from glmstore.store.table import PinnedTable
 
@@ -15,6 +18,26 @@ READER_TAG = "reader-"
 SNAPSHOT_TAG = "snapshot-"
 
 log = logging.getLogger(__name__)
+
+
+def set_tag(handle: Any, tag: str, version: int) -> None:
+    """Keep a version of a LanceDB table by a tag.
+
+    Parameters
+    ----------
+    handle
+        The table.
+    tag
+        A name that nobody else chooses. So one that is there already was set by this call's own request, whose
+        answer got lost before it was sent again.
+    version
+        What it points at.
+    """
+    try:
+        handle.tags.create(tag, version)
+    except RuntimeError as error:
+        if "already exists" not in str(error) or handle.tags.get_version(tag) != version:
+            raise
 
 
 @contextmanager
@@ -33,7 +56,7 @@ def pinned(connection: Connection, name: str) -> Iterator[PinnedTable | None]:
     tagged = True
     try:
         with writing(connection.uri):
-            handle.tags.create(tag, table.version)
+            set_tag(handle, tag, table.version)
     except StoreNotWritableError as refused:
         tagged = False
         log.info("reading %s without a tag: %s", name, refused)

@@ -14,8 +14,10 @@ import pyarrow as pa
 
 import glmstore
 from glmstore.errors import DuplicateNameError, StoreError, UnknownNameError
-from glmstore.store.connection import Connection, writing
-from glmstore.store.pins import SNAPSHOT_TAG
+from glmstore.objects.writing import writing
+from glmstore.store.connection import Connection
+
+from glmstore.store.pins import SNAPSHOT_TAG, set_tag
 from glmstore.store.schema import (
     PREDICTIONS,
     RESULTS,
@@ -107,7 +109,7 @@ class Snapshots:
             raise StoreError(f"table {name} was dropped while the snapshot was taken; take it again.")
         with writing(self._connection.uri):
             version = int(handle.version)
-            handle.tags.create(tag, version)
+            set_tag(handle, tag, version)
         return version
 
     def _record(self, snapshot: Snapshot) -> None:

@@ -13,7 +13,9 @@ import polars as pl
 import pyarrow as pa
 
 from glmstore.errors import AmbiguousViewError, UnknownNameError, ViewConflictError
-from glmstore.store.connection import Connection, writing
+from glmstore.objects.writing import writing
+from glmstore.store.connection import Connection
+
 from glmstore.store.schema import SCHEMAS, VIEWS
 from glmstore.views import FeatureView, Provenance
 

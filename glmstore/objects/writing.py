@@ -1,0 +1,37 @@
+"""Name what an operating system says when nothing more can be written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from glmstore.errors import StoreNotWritableError
+
+_NOT_WRITABLE = {1: "not permitted", 13: "permission denied", 27: "the file-size limit is reached"} | {
+    28: "no space is left",
+    30: "the file system is read-only",
+    122: "the disk quota is used up",
+}
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
+@contextmanager
+def writing(uri: str) -> Iterator[None]:
+    """Turn the operating system's refusals into :class:`StoreNotWritableError`.
+
+    A Lance commit is one manifest put in place at the end, and an object is one file, so a write that fails
+    here left nothing that a reader could see.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        match = _OS_ERROR.search(str(error))
+        code = int(match.group(1)) if match else getattr(error, "errno", None)
+        if isinstance(error, StoreNotWritableError) or code not in _NOT_WRITABLE:
+            raise
+        raise StoreNotWritableError(
+            f"the store at {uri} cannot be written: {_NOT_WRITABLE[code]} (os error {code}). Nothing partial "
+            f"was stored and it can still be read. Free space, raise the limit or choose another place, and "
+            f"run it again."
+        ) from error
