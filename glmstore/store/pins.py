@@ -10,7 +10,6 @@ from typing import Any
 from glmstore.errors import StoreNotWritableError
 from glmstore.objects.writing import writing
 from glmstore.store.connection import Connection
-
 from glmstore.store.schema import new_stamp
 from glmstore.store.table import PinnedTable
 
@@ -28,8 +27,8 @@ def set_tag(handle: Any, tag: str, version: int) -> None:
     handle
         The table.
     tag
-        A name that nobody else chooses. So one that is there already was set by this call's own request, whose
-        answer got lost before it was sent again.
+        A name that nobody else chooses. So one that is there already was set by this call's own request,
+        which was sent again because its answer got lost.
     version
         What it points at.
     """

@@ -16,7 +16,6 @@ import glmstore
 from glmstore.errors import DuplicateNameError, StoreError, UnknownNameError
 from glmstore.objects.writing import writing
 from glmstore.store.connection import Connection
-
 from glmstore.store.pins import SNAPSHOT_TAG, set_tag
 from glmstore.store.schema import (
     PREDICTIONS,

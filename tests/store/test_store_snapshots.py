@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import lancedb
 import numpy as np
 import polars as pl
 import pytest
 
 from glmstore.errors import DuplicateNameError, MissingFeaturesError, ReadOnlySnapshotError, UnknownNameError
-from glmstore.store import FeatureStore, Snapshot
+from glmstore.objects.s3 import lance_options, s3_client
+from glmstore.store import FeatureStore, Snapshot, maintenance
+from glmstore.store.pins import set_tag
+from infra.chaos import storage
 
 
 def test_a_snapshot_shows_the_store_as_it_was(any_store: FeatureStore, fill, result_row, origin) -> None:
@@ -102,8 +108,6 @@ def test_what_a_snapshot_holds_outlives_drop_and_cleaning(disk_store: FeatureSto
 
 
 def test_a_forgotten_snapshot_lets_its_files_go(tmp_path, fill, monkeypatch) -> None:
-    from glmstore.store import maintenance
-
     store = FeatureStore.open(tmp_path)
     view, _, _ = fill(store)
     store.snapshot("kept")
@@ -116,3 +120,77 @@ def test_a_forgotten_snapshot_lets_its_files_go(tmp_path, fill, monkeypatch) -> 
     assert not list(tmp_path.glob("view_*"))
     with pytest.raises(UnknownNameError):
         store.forget_snapshot("kept")
+
+
+def tags(store: FeatureStore) -> set[str]:
+    """Return the tags of the table of sequences."""
+    options = lance_options() if store.uri.startswith("s3://") else None
+    return set(lancedb.connect(store.uri, storage_options=options).open_table("sequences").tags.list())
+
+
+def test_a_snapshot_whose_maker_was_killed_is_not_there_and_goes_after_a_day(
+    disk_store: FeatureStore, fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(disk_store)
+    disk_store.snapshot("whole")
+    kept = tags(disk_store)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("glmstore.store.snapshots.Snapshots._record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            disk_store.snapshot("half")
+    assert disk_store.snapshots()["name"].to_list() == ["whole"]
+    assert len(tags(disk_store)) == 2
+    disk_store.optimize()
+    assert len(tags(disk_store)) == 2, "a maker that is slow keeps its tags"
+    monkeypatch.setattr(maintenance, "_ABANDONED", timedelta(0))
+    disk_store.optimize()
+    assert tags(disk_store) == kept
+    assert disk_store.snapshot("half").name == "half"
+    assert disk_store.at("half").views()["rows"].to_list() == disk_store.at("whole").views()["rows"].to_list()
+
+
+@pytest.mark.parametrize("lost_by", ["500", "no answer"])
+def test_answers_about_tags_that_get_lost_harm_neither_a_snapshot_nor_a_scan(
+    s3: Any, fill, monkeypatch: pytest.MonkeyPatch, lost_by: str
+) -> None:
+    lost: list[tuple[str, str]] = []
+    real = storage._Handler._ask
+
+    def ask(handler: Any, body: bytes, verb: str = "", path: str = "") -> Any:
+        answer = real(handler, body, verb, path)
+        request = (verb or handler.command, path or handler.path)
+        if request[0] not in {"PUT", "DELETE"} or "/_refs/tags/" not in request[1] or request in lost:
+            return answer
+        lost.append(request)
+        if lost_by == "500":
+            return 500, [], b"<Error><Code>InternalError</Code><Message>x</Message></Error>"
+        raise ConnectionResetError
+
+    monkeypatch.setattr(storage._Handler, "_ask", ask)
+    place = f"{s3.bucket('lost-answers')}/{uuid.uuid4().hex}"
+    with storage.Proxy(int(s3.endpoint.rpartition(":")[2])) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        s3_client.cache_clear()
+        store = FeatureStore.open(place)
+        view, _, _ = fill(store)
+        taken = store.snapshot("kept")
+        assert tags(store) == {taken.tag}
+        assert sum(batch.num_rows for batch in store.scan(view)) == 20
+        assert store.at("kept").views()["rows"].to_list() == [20]
+        store.forget_snapshot("kept")
+        assert tags(store) == set()
+    verbs = [verb for verb, _ in lost]
+    assert verbs.count("PUT") == verbs.count("DELETE") == len(taken.versions) + 1
+
+
+def test_a_tag_that_points_elsewhere_is_no_success(disk_store: FeatureStore, fill) -> None:
+    fill(disk_store)
+    table = lancedb.connect(disk_store.uri).open_table("sequences")
+    set_tag(table, "mine", 1)
+    set_tag(table, "mine", 1)
+    with pytest.raises(RuntimeError, match="already exists"):
+        set_tag(table, "mine", 2)
