@@ -61,6 +61,7 @@ def build_features(config: BuildFeaturesConfig) -> Tally | Plan:
         name=lambda c: c.name,
         unit="vectors",
         size=lambda c: c.n_vectors,
+        on_failure=lambda c, _: metering.failed("vector", c.n_vectors),
     )
     if plan.chunks:
         optimize_store(config.store)

@@ -9,6 +9,7 @@ from flows.monitoring import WATCHED
 from flows.outcomes import settle, unfinished
 from flows.runners import ChosenRunner
 from flows.settings import FlowConfig
+from glmstore import metering
 from glmstore.attribution.explain import ExplainSettings, plan_cells
 from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, ViewRequest
 from glmstore.estimating import Plan, explanations_dry_run
@@ -46,6 +47,7 @@ def explain(config: ExplainConfig) -> Tally | Plan:
     job = explained_job(plan_probes(store, config.probes, config.models, config.seeds), config.plan.benchmark)
     cells = plan_cells(job.cell, settings)
     if beside.has_figures and not unfinished(store, cells, force=config.force):
+        metering.reused("cell", len(cells))
         return Tally(reused=len(cells))
     if job.folder(beside) is None:
         train_probe(job, force=True)
@@ -54,5 +56,7 @@ def explain(config: ExplainConfig) -> Tally | Plan:
         lambda j: explain_probe.submit(config.store, j, settings, force=config.force),
         stage="explain",
         name=lambda j: f"explain {j.cell.head} on {j.cell.benchmark}",
+        on_success=lambda _: metering.computed("cell", len(cells)),
+        on_failure=lambda *_: metering.failed("cell", len(cells)),
     )
     return Tally(computed=len(cells))

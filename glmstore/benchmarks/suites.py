@@ -40,7 +40,7 @@ class TunePlan(Frozen):
 class ProbePlan(Frozen):
     """Which heads read which benchmark."""
 
-    benchmark: str
+    benchmark: str = Field(description="Benchmark with training items.")
     heads: tuple[str, ...] = Field(description="Heads on pooled views, and on flattened one-hot.")
     token_heads: tuple[str, ...] = Field((), description="Heads on token-level views.")
     token_models: tuple[str, ...] = Field((), description="Models whose token-level views token_heads read.")
@@ -68,9 +68,9 @@ class ProbePlan(Frozen):
 class FineTunePlan(Frozen):
     """LoRA on one benchmark."""
 
-    benchmark: str
-    models: tuple[str, ...]
-    epochs: int = Field(2, ge=1)
+    benchmark: str = Field(description="Benchmark with training items.")
+    models: tuple[str, ...] = Field(description="Models that take LoRA, and their random twins.")
+    epochs: int = Field(2, ge=1, description="Passes over the training items.")
     max_train: int | None = Field(None, description="Training items used, drawn by hash; None: all.")
     learning_rates: tuple[float, ...] = Field(
         (3e-3, 1e-2, 3e-2), min_length=1, description="Peaks tried for every model; validation chooses."
@@ -80,8 +80,8 @@ class FineTunePlan(Frozen):
 class VariantPlan(Frozen):
     """Zero-shot scoring."""
 
-    benchmarks: tuple[str, ...]
-    models: tuple[str, ...]
+    benchmarks: tuple[str, ...] = Field(description="Benchmarks of variants and their measured effects.")
+    models: tuple[str, ...] = Field(description="Models that score them, and their random twins.")
     scorers: tuple[str, ...] | None = Field(
         None, description="Scorers of every model; None: of llr, causal-llr and cosine those it can serve."
     )
@@ -90,23 +90,23 @@ class VariantPlan(Frozen):
 class ExplainPlan(Frozen):
     """Attribution and global importance analysis of the one-hot CNN that the probes trained."""
 
-    benchmark: str
+    benchmark: str = Field(description="Benchmark with known sites.")
     n_backgrounds: int = Field(300, ge=10, description="Dinucleotide-shuffled backgrounds.")
 
 
 class Suite(Frozen):
     """What `run_suite` does."""
 
-    name: str
+    name: str = Field(description="What it is called.")
     summary: str = Field(description="One line for people.")
     models: tuple[ViewRequest, ...] = Field(
         description="Models under test and their controls, as pooled views."
     )
-    probes: tuple[ProbePlan, ...] = ()
-    finetune: FineTunePlan | None = None
-    variants: VariantPlan | None = None
-    explain: ExplainPlan | None = None
-    seeds: tuple[int, ...] = (0,)
+    probes: tuple[ProbePlan, ...] = Field((), description="Probes on frozen features.")
+    finetune: FineTunePlan | None = Field(None, description="LoRA adapters; None: none.")
+    variants: VariantPlan | None = Field(None, description="Zero-shot scores; None: none.")
+    explain: ExplainPlan | None = Field(None, description="What is attributed; None: nothing.")
+    seeds: tuple[int, ...] = Field((0,), description="Seeds of every probe; intervals want five.")
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
