@@ -25,7 +25,7 @@ from glmstore.models import get_model
 from glmstore.models.base import ModelEntry
 from glmstore.models.checkpoints import adopting, pulling
 from glmstore.models.checkpoints.pulling import Outcome
-from glmstore.models.checkpoints.source import RECORD, HubSource, read_record, state_of
+from glmstore.models.checkpoints.source import RECORD, HubSource, Pulled, PulledFile, read_record, state_of
 
 PROGRAM = Path(__file__).with_name("fake_hub.py")
 
@@ -519,3 +519,68 @@ def test_an_adopted_checkpoint_is_replaced_by_that_of_the_hub_only_when_asked(si
     (site.folder / "config.json").unlink()
     refused(WeightsError, site.pull, "was adopted", "--from FOLDER")
     assert site.pull(upgrade=True).record.revision == site.first != adopted.record.revision
+
+
+LEADING_OUT = ("../../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "evil\0.txt", "..\\evil.txt", "")
+
+
+def evil_record(folder: Path, name: str) -> Path:
+    """Write a record of a checkpoint that lists a file under a name that no pull ever writes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = fake.weights()
+    (folder / "model.safetensors").write_bytes(weights)
+    listed = [
+        {"name": n, "size": len(c), "sha256": hashlib.sha256(c).hexdigest()}
+        for n, c in (("model.safetensors", weights), (name, b"evil"))
+    ]
+    record = {"model": MODEL, "repo": None, "revision": "0" * 40, "files": listed}
+    (folder / RECORD).write_text(json.dumps(record))
+    return folder
+
+
+@pytest.mark.parametrize("name", LEADING_OUT)
+def test_a_record_that_leads_out_of_its_folder_is_refused_and_nothing_is_written_or_removed(
+    site: Site, tmp_path: Path, name: str
+):
+    brought = evil_record(tmp_path / "dl" / "a" / "w", name)
+    (tmp_path / "dl" / "evil.txt").write_bytes(b"evil")
+    site.folder.mkdir(parents=True)
+    beside = tmp_path / "evil.txt"  # where ../../ of the folder of the checkpoint leads
+    beside.write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    refused(WeightsError, lambda: adopting.adopt(fake.entry(), brought), RECORD, "must stay below", "remove")
+    assert sorted(tmp_path.rglob("*")) == before
+    evil_record(site.folder, name)
+    refused(WeightsError, lambda: site.pull(upgrade=True), RECORD, "must stay below")
+    assert state_of(MODEL) == "damaged"
+    assert beside.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["../../evil.safetensors", "/etc/evil.safetensors", "a\\b.safetensors"])
+def test_a_hub_that_lists_files_outside_the_repository_is_refused(site: Site, name: str):
+    index = json.dumps({"weight_map": {"a": name}}).encode()
+    files = fake.commit() | {"model.safetensors.index.json": index, name: b"evil"}
+    del files["model.safetensors"]
+    site.hub.push(files)
+    refused(FetchError, site.pull, repr(name), "must stay below")
+    assert not site.hub.got("evil")
+    assert read_record(site.folder) is None
+
+
+def test_a_hub_whose_digests_are_paths_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys.modules[fake.__name__], "_blob", lambda content: "../../../evil")
+    refused(FetchError, site.pull, "git_sha1", "README.md")
+    assert read_record(site.folder) is None
+
+
+def test_a_folder_whose_weights_have_a_name_that_cannot_be_kept_is_refused(site: Site, brought: Path):
+    (brought / "model.safetensors").rename(brought / "a\\b.safetensors")
+    refused(WeightsError, lambda: adopting.adopt(fake.entry(None), brought), "must stay below", "Rename")
+
+
+def test_a_file_of_a_checkpoint_never_has_a_name_that_leads_out():
+    for name in LEADING_OUT:
+        with pytest.raises(ValueError, match="must stay below"):
+            PulledFile(name=name, size=0, sha256="0" * 64)
+    kept = PulledFile(name="a/b.safetensors", size=0, sha256="0" * 64)
+    assert Pulled(model=MODEL, repo=None, revision="0" * 40, files=(kept,)).weights == ("a/b.safetensors",)

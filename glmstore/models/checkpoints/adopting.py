@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from glmstore.data.fetch import sha256_of
 from glmstore.errors import WeightsError
 from glmstore.models.base import ModelEntry
@@ -20,6 +22,7 @@ from glmstore.models.checkpoints.source import (
     damage,
     folder_of,
     holds_weights,
+    in_a_line,
     read_record,
     require,
     verify,
@@ -107,10 +110,13 @@ def _described(entry: ModelEntry, folder: Path) -> Pulled:
             f"{folder} has no {wanted}, which {entry.name} needs; it holds "
             f"{', '.join(names[:12]) or 'nothing'}."
         )
-    files = tuple(
-        PulledFile(name=n, size=(folder / n).stat().st_size, sha256=sha256_of(folder / n))
-        for n in (*weights, *beside)
-    )
+    try:
+        files = tuple(
+            PulledFile(name=n, size=(folder / n).stat().st_size, sha256=sha256_of(folder / n))
+            for n in (*weights, *beside)
+        )
+    except ValidationError as error:
+        raise WeightsError(f"{folder}: {in_a_line(error)}. Rename it.") from error
     listed = "".join(f"{f.name}\0{f.sha256}\n" for f in sorted(files, key=lambda f: f.name))
     return Pulled(
         model=entry.name, repo=None, revision=hashlib.sha256(listed.encode()).hexdigest(), files=files

@@ -9,7 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import Field, ValidationError
+
+from glmstore.config import Frozen
 from glmstore.errors import FetchError
+from glmstore.models.checkpoints.source import FileName, in_a_line
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -19,25 +23,16 @@ TIMEOUT = 30.0
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-class HubFile(NamedTuple):
-    """A file as the hub describes it.
+class HubFile(Frozen):
+    """A file as the hub describes it; name and digests become paths here, so none of them may lead astray."""
 
-    Attributes
-    ----------
-    name
-        Path inside the repository.
-    size
-        Bytes.
-    sha256
-        Of the contents, for large files; None where the hub keeps the file in git itself.
-    git_sha1
-        Of git's blob, which every file has.
-    """
-
-    name: str
-    size: int
-    sha256: str | None
-    git_sha1: str
+    name: FileName = Field(description="Path inside the repository.")
+    size: int = Field(ge=0, description="Bytes.")
+    sha256: str | None = Field(
+        pattern="^[0-9a-f]{64}$",
+        description="Of the contents, for large files; None where the hub keeps the file in git itself.",
+    )
+    git_sha1: str = Field(pattern="^[0-9a-f]{40}$", description="Of git's blob, which every file has.")
 
     @property
     def digest(self) -> str:
@@ -90,7 +85,8 @@ class Hub:
         Raises
         ------
         FetchError
-            If the hub cannot be reached, or has no such repository or commit; says what to do.
+            If the hub cannot be reached, has no such repository or commit, or describes a file that leads
+            out of the folder of the checkpoint; says what to do.
         """
         info = self._ask(
             repo, lambda: self._api.model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
@@ -101,10 +97,19 @@ class Hub:
             size = large.size if large is not None else sibling.size
             if size is not None and sibling.blob_id is not None:
                 sha256 = large.sha256 if large is not None else None
-                files[sibling.rfilename] = HubFile(sibling.rfilename, size, sha256, sibling.blob_id)
+                files[sibling.rfilename] = self._file(repo, sibling.rfilename, size, sha256, sibling.blob_id)
         if info.sha is None:
             raise FetchError(f"{self._api.endpoint} names no commit of {repo}, so nothing could be pinned.")
         return Listing(repo, info.sha, files)
+
+    def _file(self, repo: str, name: str, size: int, sha256: str | None, git_sha1: str) -> HubFile:
+        try:
+            return HubFile(name=name, size=size, sha256=sha256, git_sha1=git_sha1)
+        except ValidationError as error:
+            raise FetchError(
+                f"cannot pull {self._model}: {repo} lists a file {name!r} that cannot be kept here "
+                f"({in_a_line(error)}), so nothing was taken of it. Name another commit with --revision."
+            ) from error
 
     def require_access(self, listing: Listing, name: str) -> None:
         """Ask for the head of one file: a repository that grants access on request lists its files to all.

@@ -8,17 +8,21 @@ import os
 import re
 from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from glmstore.config import Frozen, Settings
 from glmstore.errors import WeightsError
+from glmstore.objects.base import check_name
 
 RECORD = "glmstore.json"
 """File beside the weights that says what they are; it is written last, so a folder with it is complete."""
 _SHIPPED = Path(__file__).parents[1] / "weights"
 _WEIGHTS = re.compile(r".*\.(safetensors|bin|pt|pth|ckpt)(\.part\d+)?")
+
+FileName = Annotated[str, AfterValidator(check_name)]
+"""Path of a file within its checkpoint, which never leads out of the folder."""
 
 WeightsState = Literal["shipped", "pulled", "adopted", "damaged", "not pulled"]
 
@@ -51,7 +55,7 @@ class HubSource(Frozen):
 class PulledFile(Frozen):
     """One file of a pulled checkpoint."""
 
-    name: str
+    name: FileName
     size: int = Field(ge=0, description="Bytes.")
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
