@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from infra.load import servers
+from infra.load.writer import DIM
+from infra.s3.server import ObjectStorage, aws
 
 CLIENT = Path(__file__).with_name("client.py")
-DIM = 256
+WRITER = Path(__file__).with_name("writer.py")
 
 
 def tasks_per_second(env: dict[str, str], clients: int, tasks: int) -> dict[str, Any]:
@@ -58,52 +58,43 @@ def prefect_figures(folder: Path, tasks: int) -> Iterator[dict[str, Any]]:
         yield {"what": "Prefect on Postgres", "not_run": str(error)}
 
 
-def commits(uri: str, rows: int, count: int) -> dict[str, Any]:
-    """Write so many chunks of new vectors and their sequences to one view."""
-    from glmstore.sequences.normalise import seq_keys
-    from glmstore.store import FeatureStore
-    from glmstore.views import FeatureView, Provenance
-
-    store = FeatureStore.open(uri)
-    view = FeatureView(model="load", revision="1", layer=0, pooling="mean")
-    origin = Provenance(
-        model_spec={},
-        weights_sha256=None,
-        tokenizer_sha256=None,
-        dim=DIM,
-        code_version="0",
-        precision="float32",
-    )
-    store.declare(view, origin)
-    rng = np.random.default_rng(0)
-    chunks = []
-    for _ in range(count):
-        letters = np.array(list("ACGT"))[rng.integers(0, 4, (rows, 200))]
-        chunks.append(["".join(row) for row in letters])
-    vectors = rng.normal(size=(rows, DIM)).astype(np.float16)
-    begun = time.monotonic()
-    for sequences in chunks:
-        store.add_sequences(sequences)
-        store.write(view, seq_keys(sequences), vectors)
-    seconds = time.monotonic() - begun
-    megabytes = count * rows * DIM * 2 / 1e6
+def chunks_per_second(uri: str, writers: int, rows: int, chunks: int) -> dict[str, Any]:
+    """Have so many processes fill one view at once, each with its own share of the chunks."""
+    share = max(1, chunks // writers)
+    running = []
+    for seed in range(writers):
+        command = [sys.executable, WRITER, uri, str(seed), str(rows), str(share)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        running.append(process)
+    for process in running:
+        process.stdout.readline()  # type: ignore[union-attr]
+    for process in running:
+        process.stdin.close()  # type: ignore[union-attr]
+        process.stdin = None
+    said = [process.communicate(timeout=600)[0] for process in running]
+    seconds = [float(text.rpartition("seconds ")[2]) for text in said if "seconds " in text]
+    rate = len(seconds) * share / max(seconds) if seconds else 0.0
     return {
+        "writers": writers,
+        "chunks": writers * share,
+        "done": len(seconds) * share,
         "rows_a_chunk": rows,
-        "chunks_per_s": round(count / seconds, 2),
-        "rows_per_s": round(count * rows / seconds),
-        "vector_MB_per_s": round(megabytes / seconds, 1),
+        "chunks_per_s": round(rate, 2),
+        "rows_per_s": round(rate * rows),
+        "vector_MB_per_s": round(rate * rows * DIM * 2 / 1e6, 1),
     }
 
 
-def store_figures(folder: Path, rows: int, count: int) -> Iterator[dict[str, Any]]:
-    """Yield chunks a second into a directory and into object storage."""
-    yield {"what": "store in a directory", **commits(str(folder / "store"), rows, count)}
-    with servers.object_storage(folder) as env:
-        os.environ |= env
-        from glmstore.objects.s3 import s3_client
-
-        s3_client().create_bucket(Bucket="load")
-        yield {"what": "store in S3 (moto on loopback)", **commits("s3://load/store", rows, count)}
+def store_figures(folder: Path, rows: int, chunks: int) -> Iterator[dict[str, Any]]:
+    """Yield chunks a second into a directory and into object storage, with one writer and with four."""
+    for writers in (1, 4):
+        uri = str(folder / f"store-{writers}")
+        yield {"what": "store in a directory", **chunks_per_second(uri, writers, rows, chunks)}
+    with ObjectStorage(folder / "s3") as storage:
+        os.environ |= aws(storage.endpoint)
+        for writers in (1, 4):
+            uri = f"{storage.bucket('load')}/store-{writers}"
+            yield {"what": "store in S3 on loopback", **chunks_per_second(uri, writers, rows, chunks)}
 
 
 def main() -> None:
@@ -111,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m infra.load", description=__doc__)
     parser.add_argument("--tasks", type=int, default=200, help="tasks a client runs")
     parser.add_argument("--rows", type=int, default=16_384, help="vectors a chunk holds")
-    parser.add_argument("--chunks", type=int, default=10, help="chunks that are written")
+    parser.add_argument("--chunks", type=int, default=24, help="chunks that are written")
     chosen = parser.parse_args()
     found = []
     with tempfile.TemporaryDirectory(prefix="glmstore-load-") as place:

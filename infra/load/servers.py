@@ -1,4 +1,4 @@
-"""The servers that are measured: Prefect on SQLite or Postgres, and an S3-compatible one; loopback only."""
+"""The servers that are measured: Prefect on SQLite or Postgres; loopback only."""
 
 from __future__ import annotations
 
@@ -117,18 +117,3 @@ def postgres(folder: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(30)
-
-
-@contextmanager
-def object_storage(folder: Path) -> Iterator[dict[str, str]]:
-    """Run an S3-compatible server; give the environment of its clients."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
-    with running(command, folder / "s3.log", url, os.environ):
-        yield {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": "load",
-            "AWS_SECRET_ACCESS_KEY": "load",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
