@@ -9,18 +9,16 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from glmstore.data.fetch import Fetcher
+    from infra.s3.server import ObjectStorage
 
 hypothesis.settings.register_profile("glmstore", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("glmstore")
@@ -87,51 +85,24 @@ def nothing_loaded() -> None:
     KEPT_MODELS.forget()
 
 
-class ObjectStorage(NamedTuple):
-    """A running S3-compatible server."""
-
-    endpoint: str
-
-    def bucket(self, name: str) -> str:
-        """Create a bucket, of three letters at least, unless it is there; return its URI."""
-        from glmstore.objects.s3 import s3_client
-
-        s3_client().create_bucket(Bucket=name)
-        return f"s3://{name}"
-
-
 @pytest.fixture(scope="session")
 def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStorage]:
     """Start an S3-compatible server on loopback for all tests of this run."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = Path(sys.executable).with_name("moto_server")
-    with (tmp_path_factory.mktemp("object-storage") / "log").open("wb") as log:
-        server = subprocess.Popen([program, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
-        try:
-            for _ in range(300):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.1)
-            else:
-                raise RuntimeError(f"no S3 server on port {port}: see {log.name}")
-            yield ObjectStorage(f"http://127.0.0.1:{port}")
-        finally:
-            server.kill()
-            server.wait()
+    from infra.s3.server import ObjectStorage
+
+    with ObjectStorage(tmp_path_factory.mktemp("object-storage")) as server:
+        yield server
 
 
 @pytest.fixture
 def s3(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStorage]:
     """Point the AWS chain of this test, and of the processes it starts, at the server on loopback."""
     from glmstore.objects.s3 import s3_client
+    from infra.s3.server import aws
 
-    monkeypatch.setenv("AWS_ENDPOINT_URL", object_storage.endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    for name, value in aws(object_storage.endpoint).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-tests")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     s3_client.cache_clear()
     yield object_storage
     s3_client.cache_clear()

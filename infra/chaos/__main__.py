@@ -18,9 +18,9 @@ from pathlib import Path
 from rich.console import Console
 
 from infra.chaos.outcome import Outcome, Place
-from infra.chaos.storage import Bucket, aws
+from infra.s3.server import ObjectStorage, aws
 
-FAULTS = ("kills", "storage", "disk", "upkeep", "clocks", "soak", "flows")
+FAULTS = ("kills", "pauses", "storage", "disk", "upkeep", "clocks", "soak", "flows")
 
 
 def struck(fault: str, place: Place) -> Iterator[Outcome]:
@@ -44,13 +44,16 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended too
     console, outcomes = Console(soft_wrap=True, highlight=False), []
     os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Bucket(Path(folder) / "s3") as bucket:
-        os.environ |= aws(bucket.endpoint)
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+        ObjectStorage(Path(folder) / "s3") as objects,
+    ):
+        os.environ |= aws(objects.endpoint)
         for fault in chosen.faults or FAULTS:
             own = Path(folder) / fault
             own.mkdir()
             begun = time.monotonic()
-            for outcome in struck(fault, Place(own, bucket, chosen.short, random.Random(fault))):
+            for outcome in struck(fault, Place(own, objects, chosen.short, random.Random(fault))):
                 mark = "[green]ok [/green]" if outcome.ok else "[red]NOT[/red]"
                 took = time.monotonic() - begun
                 counts = outcome.as_dict()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.chaos.census import Census
-from infra.chaos.storage import Bucket
+from infra.s3.server import ObjectStorage
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Place:
     ----------
     folder
         An empty folder of its own, removed at the end.
-    bucket
+    storage
         A running S3 server of the whole run.
     short
         Whether to take the short form.
@@ -28,9 +28,13 @@ class Place:
     """
 
     folder: Path
-    bucket: Bucket
+    storage: ObjectStorage
     short: bool
     chance: random.Random
+
+    def uri(self, name: str) -> str:
+        """Return a place for a store in a bucket of its own, whose listings show nothing else."""
+        return f"{self.storage.bucket(name)}/store"
 
     def pick(self, short: int, full: int) -> int:
         """Return the one of two numbers that fits the form."""

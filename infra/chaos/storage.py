@@ -1,24 +1,26 @@
-"""An S3-compatible server on loopback that can be stopped and started, and a proxy that misbehaves."""
+"""A proxy before object storage that misbehaves."""
 
 from __future__ import annotations
 
 import http.client
 import random
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any, Self
-from urllib.parse import quote, urlsplit
-from xml.etree import ElementTree
+from typing import Any, NamedTuple, Self
 from xml.sax.saxutils import escape
 
+from infra.s3.server import aws
+
 _HOP = {"connection", "keep-alive", "transfer-encoding", "expect", "te", "upgrade"}
+_DATES = {"date", "last-modified"}
+_CHANGES = {"PUT", "POST", "DELETE"}
 
 
 def free_port() -> int:
@@ -39,74 +41,6 @@ def wait_for_port(port: int, seconds: float = 20.0) -> None:
     raise TimeoutError(f"nothing listens on port {port} after {seconds:.0f} s")
 
 
-def aws(endpoint: str) -> dict[str, str]:
-    """Return the environment that leads the AWS chain to a server which checks no credentials."""
-    return {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "chaos",
-        "AWS_SECRET_ACCESS_KEY": "a-secret-of-no-worth",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-
-
-class Bucket:
-    """`localbucket` serving one folder, on one port for its whole life, behind a proxy without faults.
-
-    Of the servers that come as packages it is the one whose objects outlive it. It cannot delete several
-    objects in one request, as Lance does: the proxy does that for it.
-
-    Parameters
-    ----------
-    folder
-        Where it keeps its objects; made if need be, with a bucket called ``chaos`` in it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "chaos").mkdir(parents=True, exist_ok=True)
-        self._folder, self.port = folder, free_port()
-        self._proxy = Proxy(self.port)
-        self.endpoint = self._proxy.endpoint
-        self._server: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        self._proxy.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._proxy.__exit__()
-        self.kill()
-
-    def uri(self, name: str) -> str:
-        """Return a place in it."""
-        return f"s3://chaos/{name}"
-
-    def start(self) -> None:
-        """Start the server, again after :meth:`kill`."""
-        program = Path(sys.executable).with_name("localbucket")
-        with self._folder.with_suffix(".log").open("ab") as log:
-            command = [str(program), "--port", str(self.port), str(self._folder)]
-            self._server = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_for_port(self.port)
-
-    def kill(self) -> None:
-        """Kill the server; what it has stored stays."""
-        if self._server is not None:
-            self._server.kill()
-            self._server.wait()
-            self._server = None
-
-    def pause(self, seconds: float) -> None:
-        """Let the server hang: connections are taken and nothing is answered."""
-        if self._server is None:
-            raise RuntimeError("the server is not running")
-        self._server.send_signal(signal.SIGSTOP)
-        try:
-            time.sleep(seconds)
-        finally:
-            self._server.send_signal(signal.SIGCONT)
-
-
 class Proxy:
     """Passes requests on to a server, and some of them badly.
 
@@ -120,17 +54,37 @@ class Proxy:
         Share of requests answered with 503 at once.
     truncated
         Share of answers with a body that break off in the middle of it.
+    unanswered
+        Share of requests that change something, are carried out, and get no answer.
+    failing
+        Share of requests that change something, are carried out, and are answered with 500.
+    ahead
+        What the server's clock is ahead, by the dates in its answers.
+    watch
+        Called with method and path of every request once it was carried out, before it is answered.
 
     Attributes
     ----------
+    endpoint
+        Its URL.
     struck
         Fault -> how many requests it hit.
     """
 
     def __init__(
-        self, port: int, *, delay_s: float = 0.0, unavailable: float = 0.0, truncated: float = 0.0
+        self,
+        port: int,
+        *,
+        delay_s: float = 0.0,
+        unavailable: float = 0.0,
+        truncated: float = 0.0,
+        unanswered: float = 0.0,
+        failing: float = 0.0,
+        ahead: timedelta = timedelta(0),
+        watch: Callable[[str, str], None] | None = None,
     ) -> None:
         self.delay_s, self.unavailable, self.truncated = delay_s, unavailable, truncated
+        self.unanswered, self.failing, self.ahead, self.watch = unanswered, failing, ahead, watch
         self.struck: Counter[str] = Counter()
         self.upstream, self.chance, self.lock = port, random.Random(7), threading.Lock()
         proxy = self
@@ -142,12 +96,21 @@ class Proxy:
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What leads the AWS chain of a process here."""
+        return aws(self.endpoint)
+
+    def behave(self) -> None:
+        """Pass everything on as it is from now on."""
+        self.delay_s = self.unavailable = self.truncated = self.unanswered = self.failing = 0.0
 
     def strikes(self, fault: str, share: float) -> bool:
         """Draw whether this request is hit, and count it."""
@@ -165,6 +128,12 @@ class _Server(ThreadingHTTPServer):
         """Show what went wrong, unless it is that a killed client's connection ended."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -186,66 +155,62 @@ class _Handler(BaseHTTPRequestHandler):
             proxy.struck["slow"] += 1
             time.sleep(proxy.delay_s)
         if proxy.strikes("unavailable", proxy.unavailable):
-            self._refuse()
+            self._answer(_error(503, "SlowDown", "Please reduce your request rate."))
             return
         try:
-            many = self.command == "POST" and urlsplit(self.path).query == "delete"
-            status, headers, answer = self._delete_each(body) if many else self._ask(body)
-        except (
-            OSError,
-            http.client.HTTPException,
-        ):  # the server is away: its client sees a connection that ends without an answer
-            self.close_connection = True
+            answer = self._ask(body)
+        except (OSError, http.client.HTTPException):
+            self.close_connection = True  # the server is away: its client's connection ends without an answer
             return
-        self.send_response_only(status)
-        for name, value in headers:
-            if name.lower() not in _HOP | {"content-length"}:
-                self.send_header(name, value)
-        length = {n.lower(): v for n, v in headers}.get("content-length", str(len(answer)))
-        self.send_header("Content-Length", length if self.command == "HEAD" else str(len(answer)))
-        self.end_headers()
-        if len(answer) > 1 and proxy.strikes("truncated", proxy.truncated):
-            self.wfile.write(answer[: len(answer) // 2])
+        if proxy.watch is not None:
+            proxy.watch(self.command, self.path)
+        done = self.command in _CHANGES and answer.status < 300
+        if done and proxy.strikes("unanswered", proxy.unanswered):
             self.close_connection = True
+        elif done and proxy.strikes("failing", proxy.failing):
+            self._answer(_error(500, "InternalError", "We encountered an internal error. Please try again."))
         else:
-            self.wfile.write(answer)
+            self._answer(answer)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on  # noqa: N815 - named by the library
 
-    def _ask(self, body: bytes, verb: str = "", path: str = "") -> tuple[int, list[tuple[str, str]], bytes]:
+    def _ask(self, body: bytes) -> _Answer:
         server = http.client.HTTPConnection("127.0.0.1", self.owner.upstream, timeout=60)
         try:
-            skipped = _HOP | {"content-length"} if verb else _HOP
-            headers = {n: v for n, v in self.headers.items() if n.lower() not in skipped}
-            server.request(verb or self.command, path or self.path, body, headers)
+            headers = {n: v for n, v in self.headers.items() if n.lower() not in _HOP}
+            server.request(self.command, self.path, body, headers)
             answer = server.getresponse()
-            return answer.status, answer.getheaders(), answer.read()
+            return _Answer(answer.status, answer.getheaders(), answer.read())
         finally:
             server.close()
 
-    def _delete_each(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        bucket, deleted = urlsplit(self.path).path.strip("/"), ""
-        asked = ElementTree.fromstring(body)  # noqa: S314 - written by our own client
-        for key in (found.text or "" for found in asked.iter() if _is_key(found)):
-            status, headers, answer = self._ask(b"", "DELETE", f"/{bucket}/{quote(key)}")
-            if status not in {200, 204, 404}:
-                return status, headers, answer
-            deleted += f"<Deleted><Key>{escape(key)}</Key></Deleted>"
-        said = f"<DeleteResult>{deleted}</DeleteResult>".encode()
-        return 200, [("Content-Type", "application/xml")], said
-
-    def _refuse(self) -> None:
-        said = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-        self.send_response_only(503)
-        self.send_header("Content-Type", "application/xml")
-        self.send_header("Content-Length", str(len(said)))
+    def _answer(self, answer: _Answer) -> None:
+        self.send_response_only(answer.status)
+        for name, value in answer.headers:
+            if name.lower() in _DATES:
+                self.send_header(name, _shifted(value, self.owner.ahead))
+            elif name.lower() not in _HOP | {"content-length"}:
+                self.send_header(name, value)
+        length = {n.lower(): v for n, v in answer.headers}.get("content-length", str(len(answer.body)))
+        self.send_header("Content-Length", length if self.command == "HEAD" else str(len(answer.body)))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(said)
+        if self.command == "HEAD":
+            return
+        if len(answer.body) > 1 and self.owner.strikes("truncated", self.owner.truncated):
+            self.wfile.write(answer.body[: len(answer.body) // 2])
+            self.close_connection = True
+        else:
+            self.wfile.write(answer.body)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing: the writers tell what they met."""
 
 
-def _is_key(found: ElementTree.Element) -> bool:
-    return found.tag.rpartition("}")[2] == "Key"
+def _error(status: int, code: str, message: str) -> _Answer:
+    said = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>".encode()
+    return _Answer(status, [("Content-Type", "application/xml")], said)
+
+
+def _shifted(value: str, by: timedelta) -> str:
+    then: datetime = parsedate_to_datetime(value)
+    return format_datetime(then + by, usegmt=True)

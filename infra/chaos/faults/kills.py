@@ -16,7 +16,7 @@ _CHUNKS = 32
 def run(place: Place) -> Iterator[Outcome]:
     """Kill writers on disk and in S3, then four at once in S3."""
     yield _one_by_one(place, "SIGKILL of a writer, on disk", str(place.folder / "store"), 1.0)
-    yield _one_by_one(place, "SIGKILL of a writer, in S3", place.bucket.uri("kills"), 3.0)
+    yield _one_by_one(place, "SIGKILL of a writer, in S3", place.uri("kills"), 3.0)
     yield _four_at_once(place)
 
 
@@ -48,7 +48,7 @@ def _one_by_one(place: Place, name: str, uri: str, slower: float) -> Outcome:
 
 def _four_at_once(place: Place) -> Outcome:
     """Two write the same chunks, two others; whichever is killed is followed by another at once."""
-    uri, kills = place.bucket.uri("four"), place.pick(3, 16)
+    uri, kills = place.uri("four"), place.pick(3, 16)
     # Each begins elsewhere, so that two meet at the same keys and two do not.
     size = place.pick(2, 16)
     shares = [range(size), range(size), range(size // 2, size + size // 2), range(size, 2 * size)]

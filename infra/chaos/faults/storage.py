@@ -1,4 +1,4 @@
-"""Object storage that is away, slow, busy, or breaks off in the middle of an answer."""
+"""Object storage that is away, slow, busy, breaks off in the middle of an answer, or loses all of it."""
 
 from __future__ import annotations
 
@@ -8,33 +8,36 @@ from collections.abc import Callable, Iterator
 from infra.chaos.census import census
 from infra.chaos.nest import Nest
 from infra.chaos.outcome import Outcome, Place
-from infra.chaos.storage import Proxy, aws
+from infra.chaos.storage import Proxy
 
 
 def run(place: Place) -> Iterator[Outcome]:
-    """Take the storage away in two ways, let it misbehave in three; the short form leaves out waiting."""
+    """Take the storage away in two ways, let it misbehave in five; the short form leaves out waiting."""
     away = place.pick(3, 10)
 
     def dead() -> None:
-        place.bucket.kill()
+        place.storage.kill()
         time.sleep(away)
-        place.bucket.start()
+        place.storage.start()
 
     yield _away(place, f"storage killed and back after {away} s", dead)
     if not place.short:
-        yield _away(place, f"storage hangs for {away} s", lambda: place.bucket.pause(away))
-    port = place.bucket.port
+        yield _away(place, f"storage hangs for {away} s", lambda: place.storage.pause(away))
+    port = place.storage.port
     if not place.short:
         yield _through(place, "slow", Proxy(port, delay_s=0.05), "0.05 s before every request")
     yield _through(place, "unavailable", Proxy(port, unavailable=0.1), "503 for one request in ten")
     yield _through(place, "truncated", Proxy(port, truncated=0.1), "one body in ten cut in half")
+    lost = "one change in ten carried out and never answered"
+    yield _through(place, "unanswered", Proxy(port, unanswered=0.1), lost)
+    yield _through(place, "failing", Proxy(port, failing=0.1), "500 after one change in ten was carried out")
 
 
 def _away(place: Place, name: str, fault: Callable[[], None]) -> Outcome:
     """Two writers run while the storage goes away; whoever failed is run again."""
     outcome = Outcome(name)
     label = name.split()[1]
-    uri, numbers = place.bucket.uri(f"away-{label}"), range(place.pick(3, 16))
+    uri, numbers = place.uri(f"away-{label}"), range(place.pick(3, 16))
     with Nest(uri, place.folder / label) as nest:
         running = [nest.write(numbers), nest.write(reversed(numbers))]
         while sum(note[:2] == ["done", "pooled"] for note in nest.notes()) < 2:
@@ -51,12 +54,12 @@ def _away(place: Place, name: str, fault: Callable[[], None]) -> Outcome:
 def _through(place: Place, fault: str, proxy: Proxy, what: str) -> Outcome:
     """Two writers reach the storage through a proxy that misbehaves."""
     outcome = Outcome(f"storage {fault}: {what}", expected=place.pick(5, 20))
-    uri, numbers = place.bucket.uri(f"through-{fault}"), range(place.pick(1, 6))
-    with proxy, Nest(uri, place.folder / fault, aws(proxy.endpoint)) as nest:
+    uri, numbers = place.uri(f"through-{fault}"), range(place.pick(1, 6))
+    with proxy, Nest(uri, place.folder / fault, proxy.environment) as nest:
         running = [nest.write(numbers), nest.write(reversed(numbers))]
         codes = [nest.reap(pid) for pid in running]
         outcome.trials = proxy.struck[fault]
-        proxy.unavailable = proxy.truncated = proxy.delay_s = 0.0
+        proxy.behave()
         _settle(outcome, nest, codes, list(numbers))
     outcome.proved = f"{outcome.trials} requests hit; {_told(codes)}; every row there at the end"
     return outcome

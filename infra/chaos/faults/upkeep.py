@@ -20,7 +20,7 @@ def run(place: Place) -> Iterator[Outcome]:
     """Do it on disk and, in the full form, in S3."""
     yield from _upkeep(place, "on disk", str(place.folder / "store"))
     if not place.short:
-        yield from _upkeep(place, "in S3", place.bucket.uri("upkeep"))
+        yield from _upkeep(place, "in S3", place.uri("upkeep"))
 
 
 def _upkeep(place: Place, where: str, uri: str) -> Iterator[Outcome]:

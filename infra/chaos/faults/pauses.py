@@ -1,0 +1,100 @@
+"""A process that creates a table is paused, as a laptop or a virtual machine is, and another does it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Lock
+
+from infra.chaos.census import census
+from infra.chaos.nest import Nest
+from infra.chaos.outcome import Outcome, Place
+from infra.chaos.storage import Proxy
+
+_POINTS = 12
+"""A creation and the lease on it take about nine requests in S3; the rest writes the first rows."""
+
+
+def run(place: Place) -> Iterator[Outcome]:
+    """Pause one writer at each point, all at once; fill the table; let them go on."""
+    after = (2, 5, 7) if place.short else range(1, _POINTS + 1)
+    outcome = Outcome("creator of a table paused for longer than its lease, in S3", expected=len(after))
+    with ExitStack() as stack:
+        paused = [stack.enter_context(_Paused(place, n)) for n in after]
+        for one in paused:
+            one.wait()
+        others = [(one, one.nest.write([1])) for one in paused]
+        codes = [one.nest.reap(pid) for one, pid in others]
+        outcome.require(not any(codes), f"the others ended with {codes}")
+        for one in paused:
+            outcome.trials += one.held and ("pooled", 1) in one.nest.acknowledged()
+        for one in paused:
+            os.kill(one.pid, signal.SIGCONT)
+        for one in paused:
+            one.settle(outcome)
+    where = "; ".join(f"{one.n}: {one.at}" for one in paused)
+    outcome.proved = f"stopped with the answers to these requests on their way: {where}"
+    yield outcome
+
+
+class _Paused:
+    """A writer of chunk 0 that is stopped once its n-th request about the table was carried out."""
+
+    def __init__(self, place: Place, n: int) -> None:
+        self.n, self.at, self.seen = n, "", 0
+        self._begun, self._lock, self._pid = False, Lock(), Future[int]()
+        self._proxy = Proxy(place.storage.port, watch=self._watch)
+        folder: Path = place.folder / f"after-{n}"
+        self.nest = Nest(place.uri(f"paused-{n}"), folder, self._proxy.environment)
+
+    def __enter__(self) -> _Paused:
+        self._proxy.__enter__()
+        self.pid = self.nest.write([0])
+        self._pid.set_result(self.pid)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.nest.close()
+        self._proxy.__exit__()
+
+    def _watch(self, method: str, path: str) -> None:
+        """Stop the writer at the n-th request from its first for the table on; the lease's count as well."""
+        with self._lock:
+            self._begun = self._begun or "view_" in path
+            self.seen += self._begun
+            if self.seen == self.n and not self.at:
+                os.kill(self._pid.result(10), signal.SIGSTOP)
+                self.at = f"{method} {'lease' if '_leases' in path else path.split('/')[-1][-40:]}"
+
+    def wait(self) -> None:
+        """Wait until the writer is paused; TimeoutError where it never was."""
+        deadline = time.monotonic() + 60
+        while not self.held:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the writer sent {self.seen} requests about the table, not {self.n}")
+            time.sleep(0.02)
+
+    @property
+    def held(self) -> bool:
+        """Whether the writer is stopped now, by what the system says of it."""
+        state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "T"
+
+    def settle(self, outcome: Outcome) -> None:
+        """Wait for it and count; if it failed, by name, run it again and count again."""
+        code = self.nest.reap(self.pid)
+        found = census(self.nest.uri, [0, 1], self.nest.acknowledged())
+        found.notes = [f"stopped at {self.n}: {self.at}: {note}" for note in found.notes]
+        outcome.found.join(found)
+        unnamed = [said for said in self.nest.failures() if not said.startswith("named")]
+        outcome.require(not unnamed, f"failed with what no flow would retry or explain: {unnamed}")
+        if code:
+            outcome.require(bool(self.nest.failures()), f"it ended with {code} and said nothing")
+            again = self.nest.reap(self.nest.write([0]))
+            outcome.require(again == 0, f"the rerun ended with {again}: {self.nest.failures()[-1:]}")
+            outcome.found.join(census(self.nest.uri, [0, 1], self.nest.acknowledged()))
