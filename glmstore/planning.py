@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence, Set
 from hashlib import blake2b
 from pathlib import Path
@@ -22,6 +23,9 @@ from glmstore.workspace import Workspace
 if TYPE_CHECKING:
     from glmstore.heads.base import Probe
     from glmstore.store import FeatureStore
+
+
+log = logging.getLogger(__name__)
 
 
 class FeatureUse(Frozen):
@@ -86,10 +90,17 @@ class ProbeJob(Frozen):
     settings: ProbeSettings
 
     def folder(self, beside: Workspace) -> Path | None:
-        """Return where the fitted probe of the first seed can be read on this machine, None if it is gone."""
-        probes = beside.fetched("probes", self.cell.key)
-        folder = probes / f"seed-{self.cell.seeds[0]}" if probes else None
-        return folder if folder and folder.is_dir() else None
+        """Return where the fitted probe of the first seed can be read here, None if it is gone or damaged."""
+        from glmstore.heads.saving import load_probe
+
+        try:
+            folder = self._fetched(beside)
+            if folder is not None:
+                load_probe(folder)
+        except WeightsError as damage:
+            log.warning("the probe of cell %s is as good as gone: %s", self.cell.key, damage)
+            return None
+        return folder
 
     def probe(self, beside: Workspace) -> Probe:
         """Return the fitted probe of the first seed.
@@ -101,10 +112,17 @@ class ProbeJob(Frozen):
         """
         from glmstore.heads.saving import load_probe
 
-        folder = self.folder(beside)
+        folder = self._fetched(beside)
         if folder is None:
-            raise WeightsError(f"{beside.probes} holds no probe of cell {self.cell.key}; train it again.")
+            raise WeightsError(
+                f"{beside.probes} holds no probe of cell {self.cell.key}; train it again with --force."
+            )
         return load_probe(folder)
+
+    def _fetched(self, beside: Workspace) -> Path | None:
+        probes = beside.fetched("probes", self.cell.key)
+        folder = probes / f"seed-{self.cell.seeds[0]}" if probes else None
+        return folder if folder and folder.is_dir() else None
 
 
 def resolve_view(request: ViewRequest) -> FeatureView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ from typing import Literal
 from urllib.parse import urlparse
 
 from glmstore.config import Settings
+from glmstore.errors import WeightsError
 from glmstore.objects import open_objects
 from glmstore.objects.base import check_name
 from glmstore.objects.folders import fetch_folder, folder_names, forget_folder, publish_folder
@@ -19,6 +21,8 @@ from glmstore.objects.places import Place, as_place, below
 
 Kind = Literal["adapters", "probes"]
 """Companions that are a folder each, under a name of their own."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ class Workspace:
         """Give a local folder that holds those of the named folders which there are, and keep what is made.
 
         On disk that is the folder itself. In object storage it is a copy, of which every named folder that is
-        new or changed is published when the block ends, however it ends: a folder is written to whole.
+        new or changed is published when the block ends, however it ends: a folder is written to whole. One
+        that is damaged there is as good as gone: it is left out, with a warning, so that it is made again.
 
         Parameters
         ----------
@@ -108,7 +113,12 @@ class Workspace:
         with tempfile.TemporaryDirectory(prefix="glmstore-") as made:
             desk = Path(made)
             for name in names:
-                if (there := self.fetched(kind, name)) is not None:
+                try:
+                    there = self.fetched(kind, name)
+                except WeightsError as damage:
+                    log.warning("doing without what cannot be read: %s", damage)
+                    continue
+                if there is not None:
                     shutil.copytree(there, desk / name)
             try:
                 yield desk
@@ -118,7 +128,15 @@ class Workspace:
                         publish_folder(open_objects(shelf), name, desk / name)
 
     def fetched(self, kind: Kind, name: str) -> Path | None:
-        """Return where a folder can be read here, None if there is none; raises as `working_on`."""
+        """Return where a folder can be read here, None if there is none.
+
+        Raises
+        ------
+        ValueError, StoreError
+            As :meth:`working_on`.
+        WeightsError
+            If it lies in object storage and is damaged.
+        """
         shelf = below(self.root, kind)
         if isinstance(shelf, Path):
             folder = shelf / check_name(name)

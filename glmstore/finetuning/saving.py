@@ -141,9 +141,14 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json((folder / MANIFEST).read_text())
     except FileNotFoundError:
-        raise WeightsError(f"{folder} holds no adapter: there is no {MANIFEST}.") from None
+        raise WeightsError(
+            f"{folder} holds no adapter: there is no {MANIFEST}. If it should, fine-tune again with --force."
+        ) from None
     except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise WeightsError(f"{folder / MANIFEST} cannot be read: {error}") from error
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise WeightsError(
+            f"{folder / MANIFEST} cannot be read ({reason}). Copy it again, or fine-tune again with --force."
+        ) from error
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
@@ -153,7 +158,7 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         if found != expected:
             raise WeightsError(
                 f"{path} is not the file that was trained (sha256 {found[:12]}; manifest: {expected[:12]}). "
-                f"Copy it again, or delete the folder and train again."
+                f"Copy it again, or fine-tune again with --force."
             )
 
 

@@ -13,8 +13,9 @@ import shutil
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from glmstore.config import Frozen
 from glmstore.errors import WeightsError
@@ -27,11 +28,13 @@ class FolderIndex(Frozen):
     """One version of a folder."""
 
     version: str = Field(pattern="^[0-9a-f]{32}$", description="Name its files lie under.")
-    files: dict[str, str] = Field(min_length=1, description="Path within the folder -> sha256.")
+    files: dict[Annotated[str, AfterValidator(check_name)], str] = Field(
+        min_length=1, description="Path within the folder -> sha256."
+    )
 
 
 def publish_folder(objects: Objects, name: str, folder: Path) -> None:
-    """Put all files of a local folder under `name`, replacing the folder that is there, if it differs.
+    """Put all files of a local folder under `name`, replacing a folder there that differs or is damaged.
 
     Files whose names begin with a dot are drafts and stay out, as does what lies in such a folder. A folder
     without files is not put.
@@ -48,9 +51,15 @@ def publish_folder(objects: Objects, name: str, folder: Path) -> None:
     if not contents:
         return
     index = FolderIndex(version=uuid.uuid4().hex, files={p: _sha256(c) for p, c in contents.items()})
-    replaced = _index(objects, name)
+    try:
+        replaced = _index(objects, name)
+    except WeightsError:
+        forget_folder(objects, name)
+        replaced = None
     if replaced is not None and replaced.files == index.files:
-        return
+        there = {path: objects.get(f"{name}/{replaced.version}/{path}") for path in contents}
+        if there == contents:
+            return
     for path, content in contents.items():
         objects.put(f"{name}/{index.version}/{path}", content)
     objects.put(f"{name}/{INDEX}", index.model_dump_json(indent=1).encode())
@@ -89,16 +98,29 @@ def fetch_folder(objects: Objects, name: str, cache: Path) -> Path | None:
             return copy
         latest = _index(objects, name)
         if latest == index:
-            raise WeightsError(f"{objects.uri}/{name} is damaged: {damage}. Delete it and make it again.")
+            raise WeightsError(f"{objects.uri}/{name} is damaged: {damage}. Make it again with --force.")
         index = latest  # it was replaced while it was read
     return None
 
 
 def forget_folder(objects: Objects, name: str) -> None:
-    """Remove a folder, if it is there."""
-    index = _index(objects, name)
+    """Remove a folder, if it is there; of one whose index cannot be read, all that lies under its name.
+
+    Raises
+    ------
+    ValueError
+        If the name leads out of where folders lie.
+    StoreError
+        If the storage refuses or does not answer.
+    """
+    try:
+        index = _index(objects, name)
+    except WeightsError:
+        for found in objects.names(f"{name}/"):
+            objects.delete(found)
+        return
     if index is not None:
-        objects.delete(f"{check_name(name)}/{INDEX}")
+        objects.delete(f"{name}/{INDEX}")
         _remove(objects, name, index)
 
 
@@ -113,12 +135,12 @@ def _index(objects: Objects, name: str) -> FolderIndex | None:
     if stored is None:
         return None
     try:
-        index = FolderIndex.model_validate_json(stored)
-        for path in index.files:
-            check_name(path)
-    except (ValidationError, ValueError) as error:
-        raise WeightsError(f"{objects.uri}/{name}/{INDEX} is no index of a folder: {error}") from error
-    return index
+        return FolderIndex.model_validate_json(stored)
+    except ValidationError as error:
+        raise WeightsError(
+            f"{objects.uri}/{name}/{INDEX} is no index of a folder ({error.errors()[0]['msg']}). Make the "
+            f"folder again with --force."
+        ) from error
 
 
 def _files(folder: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """The readers as flows, on data small enough for a test; their numbers are tested with their libraries."""
 
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,19 @@ from flows.score_variants import ScoreVariantsConfig, score_variants
 from flows.train_probes import TrainProbesConfig, train_probes
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec
 from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, Suite, TunePlan, VariantPlan, ViewRequest
-from glmstore.errors import TableError, UnknownNameError
+from glmstore.errors import TableError, UnknownNameError, WeightsError
 from glmstore.estimating import Plan
 from glmstore.extraction import materialize
-from glmstore.finetuning import FineTuneSettings
+from glmstore.finetuning import FineTuneSettings, load_finetuned
 from glmstore.models.gpn_config import GPNConfig
+from glmstore.objects import Objects, open_objects
+from glmstore.planning import plan_probes
 from glmstore.pretraining import HoldOut, PretrainConfig
 from glmstore.report.summary import SuiteSummary
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
 from glmstore.workspace import Workspace
+from tasks.probes import train_probe
 
 TWIN = "rand_init:gpn-mini:0"
 CAUSAL = "rand_init:hyenadna-tiny-1k:0"
@@ -64,6 +69,72 @@ def test_an_adapter_is_trained_saved_judged_and_embeds_a_view_of_its_own(toy_sto
     assert adapted.view != plain.view
     ours, base = (toy_store.read(m.view, keys).values for m in (adapted, plain))
     assert not np.allclose(ours, base)
+
+
+def test_a_damaged_adapter_is_refused_by_name_and_trained_again_when_forced(toy_store: FeatureStore) -> None:
+    settings = FineTuneSettings(rank=2, layer=1, epochs=1, max_train=64, batch_size=16, seeds=(0,))
+    config = FinetuneAdaptersConfig(
+        store=toy_store.uri, benchmark="toy_gc", models=(TWIN,), settings=settings
+    )
+    finetune_adapters(config)
+    (adapter,) = Workspace.of(toy_store.uri).adapters.iterdir()
+    weights = adapter / "adapter_model.safetensors"
+    for damaged in (weights, adapter / "manifest.json"):
+        damaged.write_bytes(damaged.read_bytes()[:40])
+        assert finetune_adapters(config) == Tally(reused=1)
+        with pytest.raises(WeightsError, match=rf"{damaged.name}.*fine-tune again with --force"):
+            load_finetuned(adapter)
+        assert finetune_adapters(config.model_copy(update={"force": True})) == Tally(computed=1)
+        load_finetuned(adapter)
+
+
+def vanish(objects: Objects, name: str) -> None:
+    objects.delete(name)
+
+
+def cut(objects: Objects, name: str) -> None:
+    objects.put(name, (objects.get(name) or b"")[:40])
+
+
+def empty_index(objects: Objects, name: str) -> None:
+    objects.put(f"{name.partition('/')[0]}/index.json", b"")
+
+
+@pytest.mark.parametrize(
+    ("place", "damage"),
+    [("directory", vanish), ("directory", cut), ("s3", vanish), ("s3", cut), ("s3", empty_index)],
+)
+def test_a_damaged_probe_is_as_good_as_gone_and_trained_again(
+    toy_store: FeatureStore,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    place: str,
+    damage: Callable[[Objects, str], None],
+) -> None:
+    store = toy_store
+    if place == "s3":
+        store = FeatureStore.open(f"{request.getfixturevalue('s3').bucket('damage')}/{uuid.uuid4().hex}")
+        items = toy_store.benchmark_items("toy_gc").select("item_id", "sequence", "label", "split", "cluster")
+        store.register_benchmark(toy_store.benchmark_spec("toy_gc"), BenchmarkData(items))
+    materialize(store, "kmer2", store.benchmark_items("toy_gc")["sequence"].to_list())
+    (job,) = plan_probes(store, [ProbePlan(benchmark="toy_gc", heads=("ridge",))], [KMER], (0,))
+    beside = Workspace.of(store.uri)
+    assert job.folder(beside) is None
+    assert "gone" not in caplog.text, "nothing is wrong with a probe that was never trained"
+    train_probe.fn(job)
+    probes = open_objects(beside.probes)
+    damage(probes, next(name for name in probes.names() if name.endswith(".safetensors")))
+    monkeypatch.setenv("GLMSTORE_CACHE", str(tmp_path / "of-another-machine"))
+    with pytest.raises(WeightsError, match=r"again"):
+        job.probe(beside)
+    assert job.folder(beside) is None
+    assert f"the probe of cell {job.cell.key} is as good as gone" in caplog.text
+    train_probe.fn(job, force=True)
+    monkeypatch.setenv("GLMSTORE_CACHE", str(tmp_path / "of-a-third"))
+    assert job.folder(beside) is not None
+    assert job.probe(beside).head == "ridge"
 
 
 @pytest.fixture

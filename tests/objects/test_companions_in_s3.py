@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -162,6 +163,98 @@ def test_a_damaged_folder_is_named_and_a_damaged_copy_is_made_again(
         beside.fetched("probes", "cell")
 
 
+def vanish(objects: Objects) -> None:
+    objects.delete(stored_file(objects))
+
+
+def cut(objects: Objects) -> None:
+    name = stored_file(objects)
+    objects.put(name, (objects.get(name) or b"")[:-1])
+
+
+def empty_index(objects: Objects) -> None:
+    objects.put(f"cell/{INDEX}", b"")
+
+
+def index_that_leads_out(objects: Objects) -> None:
+    index = {"version": "0" * 32, "files": {"../../x": "0" * 64}}
+    objects.put(f"cell/{INDEX}", json.dumps(index).encode())
+
+
+def stored_file(objects: Objects) -> str:
+    return next(name for name in objects.names("cell/") if not name.endswith(INDEX))
+
+
+DAMAGE = pytest.mark.parametrize("damage", [vanish, cut, empty_index, index_that_leads_out])
+Damage = Callable[[Objects], None]
+
+
+@pytest.fixture
+def another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return what leaves behind the copies that this machine has made."""
+    return lambda: monkeypatch.setenv("GLMSTORE_CACHE", str(tmp_path / uuid.uuid4().hex))
+
+
+@DAMAGE
+def test_a_damaged_folder_is_made_again_even_with_the_same_contents(
+    beside: Workspace,
+    tmp_path: Path,
+    another_machine: Callable[[], None],
+    caplog: pytest.LogCaptureFixture,
+    damage: Damage,
+) -> None:
+    publish_folder(shelf(beside), "cell", make(tmp_path / "x", a="1", b="2"))
+    damage(shelf(beside))
+    another_machine()
+    with pytest.raises(WeightsError, match="--force"):
+        beside.fetched("probes", "cell")
+    with beside.working_on("probes", ["cell"]) as desk:
+        assert not (desk / "cell").exists()
+        make(desk / "cell", a="1", b="2")
+    assert "doing without what cannot be read" in caplog.text
+    another_machine()
+    assert contents(beside.fetched("probes", "cell")) == {"a": "1", "b": "2"}
+    assert len(shelf(beside).names()) == 3, "nothing of the damaged one is left"
+
+
+@DAMAGE
+def test_a_failure_leaves_a_damaged_folder_as_it_is(
+    beside: Workspace, tmp_path: Path, another_machine: Callable[[], None], damage: Damage
+) -> None:
+    publish_folder(shelf(beside), "cell", make(tmp_path / "x", a="1"))
+    damage(shelf(beside))
+    before = shelf(beside).names()
+    another_machine()
+    with pytest.raises(RuntimeError, match="broke"), beside.working_on("probes", ["cell"]):
+        raise RuntimeError("broke")
+    assert shelf(beside).names() == before
+
+
+def test_who_has_a_whole_copy_mends_the_folder_by_working_on_it(
+    beside: Workspace, tmp_path: Path, another_machine: Callable[[], None]
+) -> None:
+    publish_folder(shelf(beside), "cell", make(tmp_path / "x", a="1"))
+    beside.fetched("probes", "cell")
+    vanish(shelf(beside))
+    with beside.working_on("probes", ["cell"]) as desk:
+        assert contents(desk / "cell") == {"a": "1"}
+    another_machine()
+    assert contents(beside.fetched("probes", "cell")) == {"a": "1"}
+
+
+@DAMAGE
+def test_a_damaged_folder_is_forgotten_with_all_its_files(
+    beside: Workspace, tmp_path: Path, damage: Damage
+) -> None:
+    for name in ("cell", "cell-2"):
+        publish_folder(shelf(beside), name, make(tmp_path / "x", a="1", b="2"))
+    damage(shelf(beside))
+    beside.forget("probes", "cell")
+    assert beside.fetched("probes", "cell") is None
+    assert beside.names("probes") == ["cell-2"]
+    assert shelf(beside).names("cell/") == []
+
+
 @pytest.mark.parametrize("name", ["..", "../x", "/etc", "a//b", "a\\b", ""])
 def test_names_never_lead_out(beside: Workspace, tmp_path: Path, name: str) -> None:
     for workspace in (beside, Workspace(tmp_path)):
@@ -173,9 +266,8 @@ def test_names_never_lead_out(beside: Workspace, tmp_path: Path, name: str) -> N
 
 
 def test_an_index_that_leads_out_is_refused(beside: Workspace) -> None:
-    index = {"version": "0" * 32, "files": {"../../x": "0" * 64}}
-    shelf(beside).put(f"cell/{INDEX}", json.dumps(index).encode())
-    with pytest.raises(WeightsError, match="no index of a folder"):
+    index_that_leads_out(shelf(beside))
+    with pytest.raises(WeightsError, match=r"no index of a folder.*must stay below"):
         beside.fetched("probes", "cell")
 
 
