@@ -123,7 +123,21 @@ class StoreNotWritableError(StoreError, OSError):
 
 
 class UnsafeStorageError(StoreError):
-    """Object storage that lets two writers of one object both win: a store there would lose rows."""
+    """Object storage that does not let exactly one writer of an object win: a store there would lose rows."""
+
+
+class UnfitStorageError(StoreError):
+    """Object storage that lacks a request a store cannot do without."""
+
+
+class S3RefusedError(StoreError):
+    """Object storage that says no: the credentials may not do this."""
+
+
+class S3UnavailableError(StoreError, ConnectionError):
+    """Object storage that gave no proper answer, after several tries; it may pass."""
+
+    exit_code = 1
 
 
 class LeaseHeldError(StoreError):

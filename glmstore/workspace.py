@@ -17,7 +17,7 @@ from glmstore.errors import WeightsError
 from glmstore.objects import open_objects
 from glmstore.objects.base import check_name
 from glmstore.objects.folders import fetch_folder, folder_names, forget_folder, publish_folder
-from glmstore.objects.places import Place, as_place, below
+from glmstore.objects.places import Place, below, store_place
 
 Kind = Literal["adapters", "probes"]
 """Companions that are a folder each, under a name of their own."""
@@ -44,11 +44,11 @@ class Workspace:
         Raises
         ------
         StoreError
-            If the store lies neither in a directory nor in ``s3://`` or ``memory://``.
+            If the store lies neither in a directory nor below a bucket in ``s3://``, nor in ``memory://``.
         """
         if urlparse(store_uri).scheme == "memory":
             return cls(Path(tempfile.mkdtemp(prefix="glmstore-")))
-        place = as_place(store_uri)
+        place = store_place(store_uri)
         if isinstance(place, Path):
             return cls(place.with_name(place.name + "-artifacts"))
         return cls(f"{place}-artifacts")

@@ -18,8 +18,9 @@ from prefect.cache_policies import NO_CACHE
 
 from glmstore import metering
 from glmstore.config import Settings
-from glmstore.errors import DeviceMemoryError, GlmstoreError, LeaseHeldError, StoreError, WorkerError
+from glmstore.errors import DeviceMemoryError, GlmstoreError, LeaseHeldError, WorkerError
 from glmstore.leases import Held, lease
+from glmstore.objects.s3_errors import BUSY, LANCE_AWAY, LANCE_BUSY
 from tasks.monitoring import watch_this_process
 
 P = ParamSpec("P")
@@ -49,22 +50,12 @@ TRANSIENT = (
         "storage or network is out of reach",
         types=(ConnectionError, TimeoutError, httpx.TransportError, BotoConnectionError, HTTPClientError),
         names=frozenset({"distributed.CommClosedError"}),
-        says="generic s3 error.*http error: ",
+        says=LANCE_AWAY,
     ),
     Passing(
         "storage or a server has too much to do",
-        codes=frozenset(
-            {"SlowDown", "Throttling", "ThrottlingException", "RequestThrottled", "TooManyRequests"}
-        )
-        | {
-            "RequestLimitExceeded",
-            "InternalError",
-            "ServiceUnavailable",
-            "RequestTimeout",
-            "OperationAborted",
-        }
-        | {"408", "429", "500", "502", "503", "504"},
-        says=r"generic s3 error.*(status code: (5\d\d|429|408)|slow ?down|internalerror)",
+        codes=BUSY | {"408", "429", "500", "502", "503", "504"},
+        says=LANCE_BUSY,
     ),
     Passing(
         "another writer was first",
@@ -88,13 +79,11 @@ TRANSIENT = (
 def is_transient(error: BaseException) -> bool:
     """Tell whether trying again may help; bad input never passes by itself.
 
-    Our own errors are known by their class only: what they say may quote anything. An error of the store is
-    also judged by the one it was raised from. A single sequence that does not fit on a device is bad input.
+    Our own errors are known by their class only: what they say may quote anything. A single sequence that
+    does not fit on a device is bad input.
     """
     if isinstance(error, DeviceMemoryError):
         return False
-    if isinstance(error, StoreError) and error.__cause__ is not None and is_transient(error.__cause__):
-        return True
     return any(_is(error, kind) for kind in TRANSIENT)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
-from glmstore.errors import StoreError
 from glmstore.objects.base import Objects
 from glmstore.objects.local import LocalObjects
+from glmstore.objects.places import as_place
 
 
 def open_objects(uri: str | Path, *, answer_s: float | None = None) -> Objects:
@@ -26,14 +25,11 @@ def open_objects(uri: str | Path, *, answer_s: float | None = None) -> Objects:
     Raises
     ------
     StoreError
-        If the URI has another scheme.
+        If the URI has another scheme, or is none.
     """
-    parsed = urlparse(str(uri))
-    if parsed.scheme == "s3":
-        from glmstore.objects.s3 import S3Objects
+    place = as_place(uri)
+    if isinstance(place, Path):
+        return LocalObjects(place)
+    from glmstore.objects.s3 import S3Objects
 
-        return S3Objects(str(uri), answer_s=answer_s)
-    if parsed.scheme in {"", "file"}:
-        path = Path(unquote(parsed.path) if parsed.scheme else str(uri))
-        return LocalObjects(path.expanduser().absolute())
-    raise StoreError(f"{uri}: files lie in a directory or in s3://…, not in {parsed.scheme}://.")
+    return S3Objects(place, answer_s=answer_s)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
@@ -11,14 +12,15 @@ from urllib.parse import urlparse
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from glmstore.errors import StoreError
+from glmstore.errors import StoreError, UnsafeStorageError
 from glmstore.objects.base import check_name
+from glmstore.objects.places import split_s3
+from glmstore.objects.s3_errors import answered, named
 
 _ABSENT = {"404", "NoSuchKey", "NotFound"}
 _TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
-_REFUSED = {"403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 _PAGE = 1000
 
 
@@ -30,27 +32,39 @@ def s3_client(answer_s: float | None = None) -> Any:
     ----------
     answer_s
         See :func:`~glmstore.objects.open_objects`; a client for each.
-    """
-    own = boto3.session.Session().client("s3").meta.endpoint_url.endswith(".amazonaws.com")
-    # A service of one's own has no DNS name for each bucket.
-    style = {"addressing_style": "auto" if own else "path"}
-    retries = {"mode": "standard", "max_attempts": 6 if answer_s is None else 2}
-    timeouts = {"connect_timeout": answer_s or 10, "read_timeout": answer_s or 60}
-    return boto3.client("s3", config=Config(s3=style, retries=retries, **timeouts))
-
-
-def split_s3(uri: str) -> tuple[str, str]:
-    """Return bucket and prefix, without slashes at its ends, of ``s3://bucket/prefix``.
 
     Raises
     ------
     StoreError
-        If there is no bucket in it.
+        If what the chain gives is incomplete or contradicts itself, or the endpoint is no URL.
     """
-    parsed = urlparse(uri)
-    if not parsed.netloc or parsed.query or parsed.fragment:
-        raise StoreError(f"{uri} is no place in object storage: write s3://BUCKET/PREFIX.")
-    return parsed.netloc, parsed.path.strip("/")
+    try:
+        return _client(answer_s)
+    except BotoCoreError as error:
+        raise StoreError(f"the AWS settings cannot be used: {error}. Check AWS_PROFILE and AWS_*.") from error
+    except ValueError as error:
+        if not str(error).startswith("Invalid endpoint"):
+            raise StoreError(f"the AWS settings cannot be used: {error}.") from error
+        # What is no URL may hold a password all the same: it is not repeated.
+        raise StoreError("the endpoint of S3 is no URL: write AWS_ENDPOINT_URL=http://HOST:PORT.") from None
+
+
+def _client(answer_s: float | None) -> Any:
+    session = boto3.session.Session()
+    # boto3 alone among the AWS tools does not read AWS_REGION.
+    region = session.region_name or os.environ.get("AWS_REGION")
+    endpoint = session.client("s3", region_name=region).meta.endpoint_url
+    if "@" in urlparse(endpoint).netloc:
+        raise StoreError(
+            "the endpoint of S3 holds a user or a password, which S3 does not use and messages would show: "
+            "take them out of AWS_ENDPOINT_URL, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    # A service of one's own has no DNS name for each bucket.
+    style = {"addressing_style": "auto" if endpoint.endswith(".amazonaws.com") else "path"}
+    retries = {"mode": "standard", "max_attempts": 6 if answer_s is None else 2}
+    timeouts = {"connect_timeout": answer_s or 10, "read_timeout": answer_s or 60}
+    config = Config(s3=style, retries=retries, **timeouts)
+    return session.client("s3", region_name=region, config=config)
 
 
 def lance_options() -> dict[str, str]:
@@ -89,7 +103,7 @@ class S3Objects:
 
     @property
     def _client(self) -> Any:
-        return s3_client(self._answer_s)
+        return s3_client() if self._answer_s is None else s3_client(self._answer_s)
 
     def get(self, name: str) -> bytes | None:
         """See :meth:`Objects.get`."""
@@ -97,7 +111,7 @@ class S3Objects:
             try:
                 found = self._client.get_object(**self._at(name))
             except ClientError as error:
-                if _code(error) in _ABSENT:
+                if answered(error)[0] in _ABSENT:
                     return None
                 raise
             body: bytes = found["Body"].read()
@@ -114,7 +128,13 @@ class S3Objects:
             try:
                 self._client.put_object(**self._at(name), Body=data, IfNoneMatch="*")
             except ClientError as error:
-                if _code(error) not in _TAKEN:
+                code, status = answered(error)
+                if code == "NotImplemented" or status == 501:
+                    raise UnsafeStorageError(
+                        f"{self.uri}: the storage does not know If-None-Match on PUT ({code}), so of two "
+                        f"writers of one object both would win. Use a service that does, or a directory."
+                    ) from error
+                if code not in _TAKEN:
                     raise
                 # A request that was sent again after its answer got lost is refused by its own first try.
                 return self.get(name) == data
@@ -126,11 +146,16 @@ class S3Objects:
             try:
                 found = self._client.head_object(**self._at(name))
             except ClientError as error:
-                if _code(error) in _ABSENT:
+                if answered(error)[0] in _ABSENT:
                     return None
                 raise
-        now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
-        return max(0.0, float((now - found["LastModified"]).total_seconds()))
+        now, then = found["ResponseMetadata"]["HTTPHeaders"].get("date"), found.get("LastModified")
+        if not now or not then:
+            raise StoreError(
+                f"{self.uri}: the storage told no {'Date' if then else 'Last-Modified'} for {name}, so its "
+                f"age is not known. A proxy before it may take the header out."
+            )
+        return max(0.0, float((parsedate_to_datetime(now) - then).total_seconds()))
 
     def names(self, prefix: str = "") -> list[str]:
         """See :meth:`Objects.names`."""
@@ -147,42 +172,16 @@ class S3Objects:
         with self._named():
             self._client.delete_object(**self._at(name))
 
+    def delete_together(self, names: Iterable[str]) -> None:
+        """Remove up to 1000 objects in one request, as LanceDB does."""
+        asked = {"Objects": [{"Key": self._at(name)["Key"]} for name in names], "Quiet": True}
+        with self._named():
+            for refused in self._client.delete_objects(Bucket=self.bucket, Delete=asked).get("Errors", ()):
+                raise ClientError({"Error": refused}, "DeleteObjects")
+
     def _at(self, name: str) -> dict[str, str]:
         key = check_name(name)
         return {"Bucket": self.bucket, "Key": f"{self.prefix}/{key}" if self.prefix else key}
 
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except NoCredentialsError as error:
-            raise StoreError(
-                f"no AWS credentials for {self.uri}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
-                f"AWS_SECRET_ACCESS_KEY, or run where a role gives them."
-            ) from error
-        except ClientError as error:
-            if _code(error) in _REFUSED:
-                raise S3RefusedError(
-                    f"{self.uri}: access refused ({_code(error)}). Check the policy."
-                ) from error
-            if _code(error) == "NoSuchBucket":
-                raise StoreError(
-                    f"{self.uri}: there is no bucket {self.bucket!r}. Create it first."
-                ) from error
-            raise S3UnavailableError(f"{self.uri}: {error}") from error
-        except BotoCoreError as error:
-            raise S3UnavailableError(f"{self.uri}: {error}") from error
-
-
-class S3RefusedError(StoreError):
-    """Object storage that says no: the credentials may not do this."""
-
-
-class S3UnavailableError(StoreError, ConnectionError):
-    """Object storage that gave no proper answer, after several tries; it may pass."""
-
-    exit_code = 1
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+    def _named(self) -> AbstractContextManager[None]:
+        return named(self.uri)

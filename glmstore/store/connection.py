@@ -6,13 +6,11 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import lance
-import lancedb
 import pyarrow as pa
 from lance.fragment import write_fragments
 
@@ -22,7 +20,9 @@ from glmstore.errors import (
     StoreNotFoundError,
     StoreVersionError,
 )
+from glmstore.objects.places import store_place
 from glmstore.objects.writing import writing
+from glmstore.store.connecting import connect
 from glmstore.store.schema import check_table_name
 from glmstore.store.table import PinnedTable
 
@@ -34,27 +34,22 @@ _INDEXED_ROWS = 40_000_000
 
 
 def normalise_uri(uri: str | Path) -> str:
-    """Return the URI under which LanceDB is opened: local places as absolute paths, others as they are."""
+    """Return the URI under which LanceDB is opened: local places as absolute paths, others in one spelling.
+
+    Raises
+    ------
+    StoreError
+        If a store cannot lie there; see :func:`~glmstore.objects.places.store_place`.
+    """
     text = str(uri)
-    if text.startswith("file://"):
-        text = text.removeprefix("file://")
-    return text if _SCHEME.match(text) else str(Path(text).expanduser().absolute())
+    if text.lower().startswith(MEMORY):
+        return MEMORY + text[len(MEMORY) :]
+    return str(store_place(text))
 
 
 def local_path(uri: str) -> Path | None:
     """Return the directory of a normalised URI, None where it is no local one."""
     return None if _SCHEME.match(uri) else Path(uri)
-
-
-def _object_storage(uri: str) -> dict[str, str] | None:
-    """Return LanceDB's options for a URI in S3 that was seen to be fit for a store; None elsewhere."""
-    if not uri.startswith("s3://"):
-        return None
-    from glmstore.objects.preflight import check_conditional_puts
-    from glmstore.objects.s3 import S3Objects, lance_options
-
-    check_conditional_puts(S3Objects(uri))
-    return lance_options()
 
 
 class Connection:
@@ -108,8 +103,12 @@ class Connection:
             If the directory cannot be made.
         UnsafeStorageError
             If it lies in object storage that lets two writers of one object win.
+        UnfitStorageError
+            If it lies in object storage that cannot delete in bulk.
+        S3UnavailableError
+            If the object storage is away or has too much to do; it may pass.
         StoreError
-            If there is a file in its place, or nothing answers at the URI.
+            If there is a file in its place, a store cannot lie there, or the storage refuses.
         """
         place = normalise_uri(uri)
         directory = local_path(place)
@@ -119,19 +118,8 @@ class Connection:
             )
         if directory is not None and directory.exists() and not directory.is_dir():
             raise StoreError(f"{place} is a file, and a store is a directory. Choose another place.")
-        options = _object_storage(place)
         with writing(place):
-            try:
-                database = lancedb.connect(
-                    place, read_consistency_interval=timedelta(0), storage_options=options
-                )
-                return cls(place, database, options)
-            except (RuntimeError, ValueError) as error:
-                if directory is not None:
-                    raise
-                # The last part of Lance's message is a place in its own source.
-                reason = re.sub(r", [^,\s]+\.rs:[\d:]+$", "", str(error).splitlines()[0])
-                raise StoreError(f"no store can be opened at {place}: {reason}.") from error
+            return cls(place, *connect(place))
 
     def at(self, versions: Mapping[str, int], snapshot: str) -> Connection:
         """Return a read-only connection to the same tables at these versions."""

@@ -1,6 +1,8 @@
 """What may pass is tried again after a while; bad input fails at once."""
 
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -10,7 +12,11 @@ from distributed import KilledWorker
 from prefect import flow
 
 from glmstore import errors
-from glmstore.objects.s3 import S3RefusedError, S3UnavailableError
+from glmstore.errors import S3RefusedError, S3UnavailableError
+from glmstore.objects.s3 import s3_client
+from glmstore.store import FeatureStore
+from infra.chaos.storage import Proxy
+from infra.s3.server import ObjectStorage
 from tasks.policies import JITTER, RETRY_DELAYS_S, compute_task, is_transient
 
 LANCE_PUT = (
@@ -30,11 +36,6 @@ def http_answer(status: int) -> httpx.HTTPStatusError:
     return httpx.HTTPStatusError("answered", request=request, response=httpx.Response(status))
 
 
-def raised_from(error: Exception, cause: Exception) -> Exception:
-    error.__cause__ = cause
-    return error
-
-
 PASSING = {
     "a slow-down of S3": answered("SlowDown", 503),
     "throttling": answered("ThrottlingException", 400),
@@ -49,10 +50,6 @@ PASSING = {
     "Lance and half an answer": RuntimeError(LANCE_PUT + "HTTP error: error decoding response body"),
     "another writer": RuntimeError("lance error: Retryable commit conflict for version 5: preempted"),
     "a table made by two": RuntimeError("Incompatible transaction: this Append ran against Overwrite"),
-    "a store whose storage is away": raised_from(
-        errors.StoreError("no store can be opened at s3://b"),
-        RuntimeError(LANCE_PUT + "HTTP error: error sending request"),
-    ),
     "a holder that lives long": errors.LeaseHeldError("create t: held"),
     "a busy Prefect server": http_answer(503),
     "too many requests": http_answer(429),
@@ -70,9 +67,12 @@ LASTING = {
     "a long sequence that does not fit alone": errors.DeviceMemoryError("sequence 7: out of memory"),
     "a message that quotes one": errors.TableError("row 3: 'commit conflict, out of memory'"),
     "refused credentials": S3RefusedError("s3://b: access refused (AccessDenied)"),
-    "no such bucket": raised_from(errors.StoreError("no bucket"), answered("NoSuchBucket", 404)),
+    "no such bucket": errors.StoreError("s3://b/x: there is no bucket 'b'"),
+    "a bucket that boto3 does not find": answered("NoSuchBucket", 404),
+    "a request S3 does not know": answered("NotImplemented", 501),
     "a 403 of S3": answered("AccessDenied", 403),
     "Lance and 403": RuntimeError(LANCE_PUT + "Server returned non-2xx status code: 403 Forbidden"),
+    "Lance and 501": RuntimeError(LANCE_PUT + "Server returned non-2xx status code: 501 Not Implemented"),
     "a full disk": errors.StoreNotWritableError("no space is left (os error 28)"),
     "an unsafe storage": errors.UnsafeStorageError("two writers win"),
     "a changed file": errors.ChecksumError("expected sha256"),
@@ -123,3 +123,71 @@ def test_a_task_outlives_a_storage_that_is_away_and_not_a_wrong_letter() -> None
 
     assert both() == 3
     assert tries == {"storage": 3, "letter": 1}
+
+
+@pytest.fixture
+def worsening(s3) -> Iterator[Proxy]:
+    """Put a proxy before the S3 server, through which this test's clients go from now on."""
+    with Proxy(s3.port) as proxy, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        s3_client.cache_clear()
+        yield proxy
+
+
+FAULTS = {"503": ("unavailable", "status: 503"), "half an answer": ("truncated", "kind: Interrupted")}
+
+
+@pytest.mark.parametrize(("fault", "told"), FAULTS.values(), ids=FAULTS)
+def test_a_store_known_as_fit_whose_storage_fails_at_opening_is_tried_again(
+    s3, worsening: Proxy, fault: str, told: str
+) -> None:
+    uri = f"{s3.bucket('retries')}/{fault}"
+    FeatureStore.open(uri)
+    setattr(worsening, fault, 1.0)
+    with pytest.raises(S3UnavailableError, match=told) as failed:
+        FeatureStore.open(uri)
+    assert is_transient(failed.value)
+    assert ".rs" not in str(failed.value)
+    worsening.behave()
+    FeatureStore.open(uri)
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_store_known_as_fit_whose_server_was_killed_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ObjectStorage(tmp_path / "served") as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        s3_client.cache_clear()
+        uri = f"{server.bucket('retries')}/killed"
+        FeatureStore.open(uri)
+        server.kill()
+        with pytest.raises(S3UnavailableError, match="kind: Connect") as failed:
+            FeatureStore.open(uri)
+        assert is_transient(failed.value)
+        server.start()
+        FeatureStore.open(uri)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_task_opens_its_store_when_the_storage_is_back(s3, worsening: Proxy) -> None:
+    uri = f"{s3.bucket('retries')}/back"
+    FeatureStore.open(uri).add_sequences(["ACGT"])
+    worsening.unavailable = 1.0
+    tries = []
+
+    @compute_task("open")
+    def count() -> int:
+        tries.append("503" if worsening.unavailable else "well")
+        try:
+            return len(FeatureStore.open(uri).sequences())
+        finally:
+            if len(tries) == 2:
+                worsening.behave()
+
+    @flow
+    def open_it() -> int:
+        return count.with_options(retry_delay_seconds=0)()
+
+    assert open_it() == 1
+    assert tries == ["503", "503", "well"]

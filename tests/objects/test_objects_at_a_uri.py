@@ -1,16 +1,17 @@
-"""Small objects behave alike in a directory and in object storage; storage unfit for a store is refused."""
+"""Small objects behave alike in a directory and in object storage; each spelling of a URI is one place."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from glmstore.errors import StoreError, UnsafeStorageError
+from glmstore.errors import S3UnavailableError, StoreError
 from glmstore.objects import Objects, open_objects
-from glmstore.objects.s3 import S3UnavailableError, s3_client
+from glmstore.objects.places import as_place
+from glmstore.objects.s3 import s3_client
 from glmstore.store import FeatureStore
+from glmstore.store.connection import normalise_uri
+from glmstore.workspace import Workspace
 
 
 @pytest.fixture(params=["directory", "s3"])
@@ -62,40 +63,6 @@ def test_other_schemes_are_refused_by_name():
         open_objects("gs://bucket/x")
 
 
-class _LastOneWins(BaseHTTPRequestHandler):
-    """An S3 server that takes every PUT, whatever its conditions say."""
-
-    def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self._answer(200)
-
-    def do_DELETE(self) -> None:
-        self._answer(204)
-
-    def _answer(self, status: int) -> None:
-        self.send_response(status)
-        self.send_header("ETag", '"0"')
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (its base's name)
-        pass
-
-
-def test_storage_that_lets_two_writers_win_is_refused_by_name(s3, monkeypatch: pytest.MonkeyPatch):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _LastOneWins)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    try:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        s3_client.cache_clear()
-        with pytest.raises(UnsafeStorageError, match=rf"{endpoint} let 9 of 9 writers of one object win"):
-            FeatureStore.open("s3://bucket/store")
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def test_a_bucket_that_is_not_there_is_named(s3):
     with pytest.raises(StoreError, match="there is no bucket 'absent'"):
         FeatureStore.open("s3://absent/store")
@@ -108,3 +75,60 @@ def test_storage_that_is_not_there_is_named_and_no_secret_told(s3, monkeypatch: 
     with pytest.raises(S3UnavailableError, match=r"127\.0\.0\.1:9") as refused:
         open_objects("s3://bucket/x").put("a", b"")
     assert "a-secret-of-tests" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("s3://bucket/lab/store/", "s3://bucket/lab/store"),
+        ("S3://bucket/lab/store", "s3://bucket/lab/store"),
+        ("file:///data/a%20b", "/data/a b"),
+        ("FILE://localhost/data/a", "/data/a"),
+        ("/data/a%20b", "/data/a%20b"),
+        ("~/store", "{home}/store"),
+        ("store", "{here}/store"),
+    ],
+)
+def test_tables_companions_and_objects_agree_on_where_a_store_lies(
+    written: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    place = meant.format(home=tmp_path / "home", here=tmp_path)
+    assert normalise_uri(written) == normalise_uri(place) == str(as_place(written)) == place
+    assert str(open_objects(written).uri) == place
+    assert str(Workspace.of(written).root) == str(Workspace.of(place).root) == f"{place}-artifacts"
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket", "s3://bucket/", "S3://bucket//", "/", "file:///"])
+def test_a_whole_bucket_or_disk_is_no_store(uri: str):
+    with pytest.raises(StoreError, match="is a whole"):
+        Workspace.of(uri)
+    with pytest.raises(StoreError, match="is a whole"):
+        FeatureStore.open(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("s3://bucket/a%20b", "no %"),
+        ("s3://bucket/a?b", "no %"),
+        ("s3://bucket/a//b", "must stay below"),
+        ("s3://bucket/../b", "must stay below"),
+        ("s3:///store", "write s3://BUCKET/PREFIX"),
+        (Path("s3://bucket/store"), "write s3://"),
+        ("file://elsewhere/store", "another machine"),
+        ("s3a://bucket/store", "not in s3a://"),
+    ],
+)
+def test_what_two_libraries_would_read_in_two_ways_is_refused(uri: str | Path, why: str):
+    for reader in (open_objects, FeatureStore.open):
+        with pytest.raises(StoreError, match=why):
+            reader(uri)
+
+
+def test_a_password_in_a_uri_is_refused_and_not_repeated():
+    for uri in ("s3://AKIA:hunter2@bucket/store", "gs://AKIA:hunter2@bucket/store"):
+        with pytest.raises(StoreError) as refused:
+            FeatureStore.open(uri)
+        assert "hunter2" not in str(refused.value)
