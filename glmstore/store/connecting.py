@@ -8,7 +8,9 @@ from typing import Any
 
 import lancedb
 
-from glmstore.errors import S3UnavailableError, StoreError
+from glmstore.errors import S3RefusedError, S3UnavailableError, StoreError
+
+_DENIED = re.compile(r"\bstatus: 40[13]\b")
 
 
 def connect(place: str) -> tuple[Any, dict[str, str] | None]:
@@ -22,8 +24,10 @@ def connect(place: str) -> tuple[Any, dict[str, str] | None]:
         If it lies in object storage that loses rows, or that cannot delete in bulk.
     S3UnavailableError
         If the object storage is away or has too much to do; it may pass.
+    S3RefusedError
+        If the credentials may not even look.
     StoreError
-        If the object storage refuses.
+        If anything else is wrong with them, the bucket or the settings.
     """
     if not place.startswith("s3://"):
         return lancedb.connect(place, read_consistency_interval=timedelta(0)), None
@@ -41,5 +45,7 @@ def connect(place: str) -> tuple[Any, dict[str, str] | None]:
         reason = re.sub(r", (location: .*|[^,\s]+\.rs:[\d:]+)$", "", str(error).splitlines()[0])
         if lance_cannot_reach(error):
             raise S3UnavailableError(f"no store can be opened at {place} now: {reason}.") from error
+        if _DENIED.search(reason):
+            raise S3RefusedError(f"{place}: access refused, even to look. Check the policy.") from error
         raise StoreError(f"no store can be opened at {place}: {reason}.") from error
     return database, options

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
-from localbucket import S3Handler
+from localbucket import S3Error, S3Handler
 
 from glmstore.errors import (
     S3RefusedError,
@@ -48,6 +49,20 @@ def answering(status: int, code: str, where: str = "") -> Callable[..., AWSRespo
 
 def _without_condition(request: Any, **_: object) -> None:
     del request.headers["If-None-Match"]
+
+
+@contextmanager
+def serving(handler: type[S3Handler], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lead the AWS chain to another server, for the length of a block."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        s3_client.cache_clear()
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture
@@ -129,6 +144,23 @@ def test_a_prefix_that_may_only_be_read_says_nothing_about_its_bucket(place: str
         check_storage(S3Objects(f"{place}/other"))
 
 
+def test_a_place_that_may_not_even_be_read_is_named(s3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Denying(S3Handler):
+        data_root = tmp_path
+
+        def _deny(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self._send_error(S3Error(403, "AccessDenied", "Access Denied"))
+
+        do_GET = do_PUT = do_HEAD = _deny  # noqa: N815
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with serving(Denying, monkeypatch), pytest.raises(S3RefusedError, match="refused, even to look"):
+        FeatureStore.open("s3://bucket/store")
+
+
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch"])
 def test_wrong_keys_are_not_taken_for_keys_that_may_only_read(place: str, code: str):
     s3_client().meta.events.register("before-send.s3", answering(403, code))
@@ -155,17 +187,10 @@ def test_a_server_that_cannot_delete_in_bulk_is_refused_by_name(
             pass
 
     (tmp_path / "bucket").mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Bare)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-        s3_client.cache_clear()
+    with serving(Bare, monkeypatch):
         with pytest.raises(UnfitStorageError, match=r"cannot delete several .*DeleteObjects.*501"):
             FeatureStore.open("s3://bucket/store")
         assert open_objects("s3://bucket/store").names() == []
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_a_server_that_only_says_that_it_deleted_is_refused(place: str):
