@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from glmstore.objects import open_objects
 from glmstore.objects.base import check_name
 from glmstore.objects.folders import fetch_folder, folder_names, forget_folder, publish_folder
 from glmstore.objects.places import Place, below, store_place
+from glmstore.objects.writing import writing
 
 Kind = Literal["adapters", "probes"]
 """Companions that are a folder each, under a name of their own."""
@@ -155,6 +156,7 @@ class Workspace:
         """Remove a folder, if it is there; raises as `working_on`."""
         shelf = below(self.root, kind)
         if isinstance(shelf, Path):
-            shutil.rmtree(shelf / check_name(name), ignore_errors=True)
+            with writing(str(shelf)), suppress(FileNotFoundError):
+                shutil.rmtree(shelf / check_name(name))
         else:
             forget_folder(open_objects(shelf), name)
