@@ -7,20 +7,26 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from infra.chaos.nest import ROOT, Mother
 from infra.chaos.outcome import Outcome, Place
 from infra.s3.server import ObjectStorage, aws
 
-FAULTS = ("kills", "pauses", "storage", "disk", "upkeep", "clocks", "soak", "flows")
+FAULTS = ("kills", "pauses", "storage", "disk", "upkeep", "soak", "flows", "clocks")
+_WAITING = {"flows", "clocks"}
+"""Faults that mostly wait, and meet no others' files: they run beside the rest."""
 
 
 def struck(fault: str, place: Place) -> Iterator[Outcome]:
@@ -30,6 +36,51 @@ def struck(fault: str, place: Place) -> Iterator[Outcome]:
     except Exception as error:  # noqa: BLE001 - it is shown, recorded and fails the run
         traceback.print_exc()
         yield Outcome(f"{fault}: could not be run", broken=[f"{type(error).__name__}: {error}"])
+
+
+def strike(faults: Sequence[str], *, short: bool) -> list[dict[str, Any]]:
+    """Run faults one after another, say what each proved, and return what is to be recorded."""
+    console, told = Console(soft_wrap=True, highlight=False), []
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+        ObjectStorage(Path(folder) / "s3") as storage,
+        Mother() as mother,
+    ):
+        os.environ |= aws(storage.endpoint)
+        for fault in faults:
+            own = Path(folder) / fault
+            own.mkdir()
+            begun = time.monotonic()
+            for outcome in struck(fault, Place(own, storage, mother, short, random.Random(fault))):
+                mark = "[green]ok [/green]" if outcome.ok else "[red]NOT[/red]"
+                took = time.monotonic() - begun
+                counts = outcome.as_dict()
+                console.print(
+                    f"{mark} {outcome.name} ({took:.0f} s): {outcome.trials} trials, {counts['lost']} lost, "
+                    f"{counts['partial']} partial, {counts['duplicated']} doubled; {outcome.proved}"
+                )
+                for problem in outcome.problems():
+                    console.print(f"      {problem}", markup=False)
+                told.append(counts)
+                begun = time.monotonic()
+    return told
+
+
+@contextmanager
+def beside(faults: Sequence[str], *, short: bool) -> Iterator[list[dict[str, Any]]]:
+    """Run faults in a process of their own; what they told is there at the end of the block."""
+    told: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        out = Path(folder) / "told.json"
+        command = [sys.executable, "-m", "infra.chaos", *faults, "--out", str(out)]
+        other = subprocess.Popen(command + ["--short"] * short, cwd=ROOT)
+        try:
+            yield told
+            other.wait()
+            told += json.loads(out.read_text())
+        finally:
+            other.terminate()
+            other.wait()
 
 
 def main(arguments: list[str]) -> int:
@@ -42,32 +93,19 @@ def main(arguments: list[str]) -> int:
     if unknown := sorted(set(chosen.faults) - set(FAULTS)):
         parser.error(f"no fault is called {', '.join(unknown)}; there are {', '.join(FAULTS)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended too
-    console, outcomes = Console(soft_wrap=True, highlight=False), []
     os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    with (
-        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
-        ObjectStorage(Path(folder) / "s3") as objects,
-    ):
-        os.environ |= aws(objects.endpoint)
-        for fault in chosen.faults or FAULTS:
-            own = Path(folder) / fault
-            own.mkdir()
-            begun = time.monotonic()
-            for outcome in struck(fault, Place(own, objects, chosen.short, random.Random(fault))):
-                mark = "[green]ok [/green]" if outcome.ok else "[red]NOT[/red]"
-                took = time.monotonic() - begun
-                counts = outcome.as_dict()
-                console.print(
-                    f"{mark} {outcome.name} ({took:.0f} s): {outcome.trials} trials, {counts['lost']} lost, "
-                    f"{counts['partial']} partial, {counts['duplicated']} doubled; {outcome.proved}"
-                )
-                for problem in outcome.problems():
-                    console.print(f"      {problem}", markup=False)
-                outcomes.append(outcome)
-                begun = time.monotonic()
+    faults = chosen.faults or FAULTS
+    here = [fault for fault in faults if fault not in _WAITING] or faults
+    there = [fault for fault in faults if fault not in here]
+    if there:
+        with beside(there, short=chosen.short) as others:
+            told = strike(here, short=chosen.short)
+        told += others
+    else:
+        told = strike(here, short=chosen.short)
     chosen.out.parent.mkdir(exist_ok=True)
-    chosen.out.write_text(json.dumps([outcome.as_dict() for outcome in outcomes], indent=2) + "\n")
-    return int(not all(outcome.ok for outcome in outcomes))
+    chosen.out.write_text(json.dumps(told, indent=2) + "\n")
+    return int(not all(outcome["ok"] for outcome in told))
 
 
 if __name__ == "__main__":

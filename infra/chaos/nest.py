@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -20,41 +21,76 @@ SECONDS = {"sequences": 0.01, "pooled": 0.02, "tokens": 0.04, "results": 0.02, "
 Step = tuple[str, int]
 
 
+class Mother:
+    """The process that forks the writers of all nests; see :mod:`infra.chaos.writer`."""
+
+    def __init__(self) -> None:
+        self._started: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._started is not None:
+            self._started.communicate()  # closes what it reads, which ends it
+
+    @property
+    def _process(self) -> subprocess.Popen[str]:
+        """The process, started when it is first needed, with the environment of then."""
+        if self._started is None:
+            self._started = subprocess.Popen(
+                [sys.executable, "-m", "infra.chaos.writer"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+        return self._started
+
+    def send(self, *words: object) -> int:
+        """Give it a command and return its answer; RuntimeError if it gives none."""
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"no writers can be started: their mother ended with {self._process.wait()}")
+        return int(answer)
+
+
 class Nest:
-    """The process that forks the writers; see :mod:`infra.chaos.writer`.
+    """Writers of one store and their notes.
 
     Parameters
     ----------
+    mother
+        Which forks them.
     uri
         Of the store they write to.
     folder
         Where their notes and what they say on standard error go.
     env
-        Beside what this process has.
+        Beside what the mother has.
     file_bytes
         Limit of the size of a file, None for none.
     """
 
     def __init__(
-        self, uri: str, folder: Path, env: Mapping[str, str] | None = None, file_bytes: int | None = None
+        self,
+        mother: Mother,
+        uri: str,
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+        file_bytes: int | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.uri, self.log, self.errors = uri, folder / "notes", folder / "errors"
         self.log.touch()
-        limit = ["prlimit", f"--fsize={file_bytes}"] if file_bytes is not None else []
-        self._alive: set[int] = set()
-        with self.errors.open("ab") as errors:
-            self._process = subprocess.Popen(
-                [*limit, sys.executable, "-m", "infra.chaos.writer", uri, str(self.log)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                cwd=ROOT,
-                env={**os.environ, **(env or {}), "OMP_NUM_THREADS": "1"},
-            )
-        if self._line() != "ready":
-            raise RuntimeError(f"no writers can be started: {self.errors.read_text()[-2000:]}")
+        self.errors.touch()
+        self._mother, self._alive = mother, set[int]()
+        self._settings = (uri, str(self.log), str(self.errors), dict(env or {}), file_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -62,36 +98,26 @@ class Nest:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _line(self) -> str:
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        return self._process.stdout.readline().strip()
-
-    def _send(self, line: str) -> int:
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
-        return int(self._line())
-
-    def _fork(self, line: str) -> int:
-        pid = self._send(line)
+    def _fork(self, *job: object) -> int:
+        pid = self._mother.send(*self._settings, *job)
         self._alive.add(pid)
         return pid
 
     def write(self, numbers: Iterable[int]) -> int:
         """Start a writer of these chunks and return its process id."""
-        return self._fork(f"write {','.join(map(str, numbers))}")
+        return self._fork("write", list(numbers))
 
     def soak(self, base: int, seconds: float) -> int:
         """Start a writer of chunks 0, base, 1, base + 1, … for so long."""
-        return self._fork(f"soak {base} {seconds}")
+        return self._fork("soak", base, seconds)
 
     def optimize(self, seconds: float) -> int:
         """Start a process that compacts and cleans for so long."""
-        return self._fork(f"optimize {seconds}")
+        return self._fork("optimize", seconds)
 
     def reap(self, pid: int) -> int:
         """Wait for a process and return its exit code, negative for a signal."""
-        code = self._send(f"reap {pid}")
+        code = self._mother.send("reap", pid)
         self._alive.discard(pid)
         return code
 
@@ -117,16 +143,11 @@ class Nest:
         return [note[3] for note in self.notes() if note[0] == "failed"]
 
     def close(self) -> None:
-        """End the nest and whatever it started and that still runs."""
+        """End whatever it started and that still runs."""
         for pid in list(self._alive):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             self.reap(pid)
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
-        self._process.stdout.close()
 
 
 def kill_in_the_middle(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infra.chaos.census import Census
+from infra.chaos.nest import Mother, Nest
 from infra.s3.server import ObjectStorage
 
 
@@ -21,6 +23,8 @@ class Place:
         An empty folder of its own, removed at the end.
     storage
         A running S3 server of the whole run.
+    mother
+        Of all writers.
     short
         Whether to take the short form.
     chance
@@ -29,12 +33,19 @@ class Place:
 
     folder: Path
     storage: ObjectStorage
+    mother: Mother
     short: bool
     chance: random.Random
 
     def uri(self, name: str) -> str:
         """Return a place for a store in a bucket of its own, whose listings show nothing else."""
         return f"{self.storage.bucket(name)}/store"
+
+    def nest(
+        self, name: str, uri: str, env: Mapping[str, str] | None = None, file_bytes: int | None = None
+    ) -> Nest:
+        """Return a nest of writers that keeps its notes in a folder of this name."""
+        return Nest(self.mother, uri, self.folder / name, env, file_bytes)
 
     def pick(self, short: int, full: int) -> int:
         """Return the one of two numbers that fits the form."""

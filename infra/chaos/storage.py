@@ -104,6 +104,18 @@ class Proxy:
         self._server.server_close()
 
     @property
+    def faults(self) -> list[str]:
+        """What it does badly, by the names in :attr:`struck`."""
+        shares = {
+            "slow": self.delay_s,
+            "unavailable": self.unavailable,
+            "truncated": self.truncated,
+            "unanswered": self.unanswered,
+            "failing": self.failing,
+        }
+        return [fault for fault, share in shares.items() if share]
+
+    @property
     def environment(self) -> dict[str, str]:
         """What leads the AWS chain of a process here."""
         return aws(self.endpoint)

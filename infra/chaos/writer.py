@@ -1,15 +1,16 @@
-"""A nest of writers to be killed: imports the store once, forks a writer for every line it is sent.
+"""The mother of all writers that are to be killed: imports the store once, forks a writer for every line.
 
-Run as ``python -m infra.chaos.writer URI LOG``. Each line on standard input is answered by one line:
+Run as ``python -m infra.chaos.writer``. Each line on standard input is a JSON list of words, answered by one
+line: ``reap ID`` waits for a process and answers its exit code, negative where a signal ended it. Other words
+fork a process and answer its id; they follow where the process writes: URI, LOG, the file for what it says on
+standard error, the environment it has beside the mother's, and the limit of a file's size or null.
 
-``write N,N,…``
-    forks a process that writes these chunks in turn; answered by its id.
+``write NUMBERS``
+    writes these chunks in turn.
 ``soak BASE SECONDS``
-    forks one that writes chunks 0, BASE, 1, BASE + 1, … until its time is up; answered by its id.
+    writes chunks 0, BASE, 1, BASE + 1, … until its time is up.
 ``optimize SECONDS``
-    forks one that compacts and cleans again and again until its time is up; answered by its id.
-``reap ID``
-    waits for a process; answered by its exit code, negative where a signal ended it.
+    compacts and cleans again and again until its time is up.
 
 A writer notes in LOG, around every step, ``start STEP CHUNK`` and then ``done STEP CHUNK`` or ``failed STEP
 CHUNK`` with ``named`` or ``unnamed`` and the error: named is what a flow can act on, by telling the user what
@@ -18,13 +19,16 @@ to do or by trying again later.
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from typing import Any
 
 from glmstore.errors import GlmstoreError
 from glmstore.store import FeatureStore
@@ -89,34 +93,42 @@ def and_leave(job: Callable[[], None]) -> None:
     os._exit(0)
 
 
-def _job(uri: str, log: str, words: list[str]) -> Callable[[], None]:
+def _job(uri: str, log: str, words: list[Any]) -> Callable[[], None]:
     if words[0] == "write":
-        return lambda: write_all(uri, log, map(int, words[1].split(",")))
+        return lambda: write_all(uri, log, words[1])
     if words[0] == "soak":
-        return lambda: write_all(uri, log, soaking(int(words[1]), float(words[2])))
+        return lambda: write_all(uri, log, soaking(*words[1:]))
     if words[0] == "optimize":
-        return lambda: optimize_on(uri, float(words[1]))
-    raise ValueError(f"{words[0]!r} is no command of this nest")
+        return lambda: optimize_on(uri, words[1])
+    raise ValueError(f"{words[0]!r} is no command of the mother")
 
 
-def main(uri: str, log: str) -> None:
+def _settle_in(errors: str, env: dict[str, str], file_bytes: int | None) -> None:
+    """Make a forked process what it is told to be."""
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_APPEND | os.O_CREAT), sys.stderr.fileno())
+    os.environ |= env
+    if file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
+
+def main() -> None:
     """Fork a process for every line read."""
     warnings.simplefilter("ignore", RuntimeWarning)  # forking is safe here: this process never opens a store
     warnings.simplefilter("ignore", DeprecationWarning)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    warnings.filterwarnings("ignore", "lance is not fork-safe", UserWarning)
     for line in sys.stdin:
-        words = line.split()
+        words = json.loads(line)
         if words[0] == "reap":
-            answer = os.waitstatus_to_exitcode(os.waitpid(int(words[1]), 0)[1])
+            answer = os.waitstatus_to_exitcode(os.waitpid(words[1], 0)[1])
         else:
-            job = _job(uri, log, words)
+            uri, log, errors, env, file_bytes, *job = words
             answer = os.fork()
             if answer == 0:
-                and_leave(job)
+                _settle_in(errors, env, file_bytes)
+                and_leave(_job(uri, log, job))
         sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -10,6 +10,7 @@ import lancedb
 import pyarrow as pa
 import pytest
 
+from glmstore.leases import lease
 from glmstore.store import FeatureStore
 from glmstore.store.schema import VIEW_PREFIX
 from infra.chaos.census import census
@@ -73,6 +74,32 @@ def test_a_fault_that_never_struck_or_broke_a_promise_is_not_ok() -> None:
     assert not Outcome("a").ok
     assert Outcome("a", trials=1).ok
     assert not Outcome("a", trials=1, broken=["it was taken"]).ok
+
+
+CONTEND = """
+import sys, time
+from pathlib import Path
+from glmstore.objects.local import LocalObjects
+from infra.chaos.contender import main
+
+def age_by_own_clock(self, name):
+    return time.time() - (Path(self.root) / name).stat().st_mtime
+
+if sys.argv[2] == "own":
+    LocalObjects.age_s = age_by_own_clock
+main(sys.argv[1], "work", 6.0, 1.0, 3600.0)
+"""
+
+
+@pytest.mark.parametrize(("clock", "stolen"), [("storage", False), ("own", True)])
+def test_a_lease_judged_by_the_contenders_own_clock_would_be_stolen(
+    tmp_path: Path, clock: str, stolen: bool
+) -> None:
+    with lease(str(tmp_path), "work", 6.0):
+        words = [sys.executable, "-c", CONTEND, str(tmp_path), clock]
+        said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("held") is stolen, said
+    assert "tried" in said
 
 
 @pytest.mark.slow

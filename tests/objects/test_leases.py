@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -11,14 +10,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import boto3
 import pytest
 
-from glmstore.errors import LeaseHeldError
+from glmstore.errors import LeaseHeldError, S3UnavailableError
 from glmstore.leases import lease, sweep, try_lease
 from glmstore.objects import open_objects
 from glmstore.objects.local import LocalObjects
-from glmstore.objects.s3 import S3UnavailableError, s3_client
+from infra.s3.server import ObjectStorage
 
 DRIVER = Path(__file__).with_name("lease_driver.py")
 SHORT, LEAST_S3 = 1.0, 5.0
@@ -64,31 +62,8 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Serve an empty bucket on loopback; yield its URI."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    serve = Path(sys.executable).with_name("localbucket")
-    command = [str(serve), "--port", str(port), str(tmp_path / "bucket")]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "unchecked")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "unchecked")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3_client.cache_clear()
-    deadline = time.monotonic() + 20
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        assert time.monotonic() < deadline, "localbucket did not start"
-        time.sleep(0.05)
-    boto3.client("s3").create_bucket(Bucket="leases")
-    yield "s3://leases/store"
-    server.terminate()
-    server.wait(timeout=10)
-    s3_client.cache_clear()
+def bucket(s3: ObjectStorage, tmp_path: Path) -> str:
+    return f"{s3.bucket('leases')}/{tmp_path.name}"
 
 
 def numbers(uri: str) -> list[int]:

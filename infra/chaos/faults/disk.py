@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from infra.chaos.census import census
-from infra.chaos.nest import Nest
 from infra.chaos.outcome import Outcome, Place
 
 _SMALL, _LARGE = 3 << 20, 256 << 20
@@ -23,7 +22,7 @@ def run(place: Place) -> Iterator[Outcome]:
     folder.mkdir()
     with _small_disk(folder) as mounted:
         uri = str(folder / "store")
-        with Nest(uri, place.folder / "full", file_bytes=None if mounted else _FILE_BYTES) as nest:
+        with place.nest("full", uri, file_bytes=None if mounted else _FILE_BYTES) as nest:
             code = nest.reap(nest.write(_CHUNKS))
             failures, known = nest.failures(), nest.acknowledged()
         outcome.trials = int(code == 1 and any("StoreNotWritableError" in said for said in failures))
@@ -34,7 +33,7 @@ def run(place: Place) -> Iterator[Outcome]:
         outcome.found = census(uri, _CHUNKS, known)
         if mounted:
             subprocess.run(["mount", "-o", f"remount,size={_LARGE}", str(folder)], check=True)  # noqa: S607 - wherever the system keeps it
-        with Nest(uri, place.folder / "room") as nest:
+        with place.nest("room", uri) as nest:
             code = nest.reap(nest.write(_CHUNKS))
             outcome.require(code == 0, f"with room again the writer ended with {code}: {nest.failures()}")
             outcome.found.join(census(uri, _CHUNKS, known | nest.acknowledged()))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from infra.chaos.census import Census, census
-from infra.chaos.nest import Nest, kill_in_the_middle
+from infra.chaos.nest import kill_in_the_middle
 from infra.chaos.outcome import Outcome, Place
 
 _CHUNKS = 32
@@ -23,7 +23,7 @@ def run(place: Place) -> Iterator[Outcome]:
 def _one_by_one(place: Place, name: str, uri: str, slower: float) -> Outcome:
     kills, found, points = place.pick(4, 24), Census(), Counter[str]()
     every = 4
-    with Nest(uri, place.folder / name) as nest:
+    with place.nest(name, uri) as nest:
         for _ in range(4 * kills):
             known = nest.acknowledged()
             undone = [n for n in range(_CHUNKS) if ("results", n) not in known]
@@ -53,7 +53,7 @@ def _four_at_once(place: Place) -> Outcome:
     size = place.pick(2, 16)
     shares = [range(size), range(size), range(size // 2, size + size // 2), range(size, 2 * size)]
     outcome = Outcome("SIGKILL among four writers of one view in S3", expected=kills)
-    with Nest(uri, place.folder / "four") as nest:
+    with place.nest("four", uri) as nest:
         running = [nest.write(share) for share in shares]
         while not nest.acknowledged():
             time.sleep(0.01)

@@ -12,18 +12,19 @@ from pathlib import Path
 from threading import Lock
 
 from infra.chaos.census import census
-from infra.chaos.nest import Nest
 from infra.chaos.outcome import Outcome, Place
 from infra.chaos.storage import Proxy
 
 _POINTS = 12
-"""A creation and the lease on it take about nine requests in S3; the rest writes the first rows."""
+"""The seventh is the commit of the empty table; those after it write the first rows."""
 
 
 def run(place: Place) -> Iterator[Outcome]:
     """Pause one writer at each point, all at once; fill the table; let them go on."""
     after = (2, 5, 7) if place.short else range(1, _POINTS + 1)
-    outcome = Outcome("creator of a table paused for longer than its lease, in S3", expected=len(after))
+    outcome = Outcome(
+        "creator of a table paused while another creates and fills it, in S3", expected=len(after)
+    )
     with ExitStack() as stack:
         paused = [stack.enter_context(_Paused(place, n)) for n in after]
         for one in paused:
@@ -49,8 +50,7 @@ class _Paused:
         self.n, self.at, self.seen = n, "", 0
         self._begun, self._lock, self._pid = False, Lock(), Future[int]()
         self._proxy = Proxy(place.storage.port, watch=self._watch)
-        folder: Path = place.folder / f"after-{n}"
-        self.nest = Nest(place.uri(f"paused-{n}"), folder, self._proxy.environment)
+        self.nest = place.nest(f"after-{n}", place.uri(f"paused-{n}"), self._proxy.environment)
 
     def __enter__(self) -> _Paused:
         self._proxy.__enter__()
@@ -63,7 +63,7 @@ class _Paused:
         self._proxy.__exit__()
 
     def _watch(self, method: str, path: str) -> None:
-        """Stop the writer at the n-th request from its first for the table on; the lease's count as well."""
+        """Stop the writer at the n-th request from its first for the table on, whatever it is about."""
         with self._lock:
             self._begun = self._begun or "view_" in path
             self.seen += self._begun

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from infra.chaos.census import census
-from infra.chaos.nest import Nest
 from infra.chaos.outcome import Outcome, Place
 
 
@@ -13,7 +12,7 @@ def run(place: Place) -> Iterator[Outcome]:
     """Let every writer write the same chunks and its own by turns."""
     writers, seconds = place.pick(4, 8), place.pick(5, 120)
     outcome = Outcome(f"{writers} writers for {seconds} s", expected=writers)
-    with Nest(str(place.folder / "store"), place.folder / "soak") as nest:
+    with place.nest("soak", str(place.folder / "store")) as nest:
         codes = [nest.reap(pid) for pid in [nest.soak(10_000 * (w + 1), seconds) for w in range(writers)]]
         outcome.trials = sum(code == 0 for code in codes)
         outcome.require(not any(codes), f"writers ended with {codes}: {nest.failures()[:3]}")

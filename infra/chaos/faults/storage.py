@@ -24,13 +24,16 @@ def run(place: Place) -> Iterator[Outcome]:
     if not place.short:
         yield _away(place, f"storage hangs for {away} s", lambda: place.storage.pause(away))
     port = place.storage.port
-    if not place.short:
-        yield _through(place, "slow", Proxy(port, delay_s=0.05), "0.05 s before every request")
-    yield _through(place, "unavailable", Proxy(port, unavailable=0.1), "503 for one request in ten")
-    yield _through(place, "truncated", Proxy(port, truncated=0.1), "one body in ten cut in half")
+    if place.short:
+        every = Proxy(port, unavailable=0.05, truncated=0.05, unanswered=0.15, failing=0.15)
+        yield _through(place, every, "all at once")
+        return
+    yield _through(place, Proxy(port, delay_s=0.05), "0.05 s before every request")
+    yield _through(place, Proxy(port, unavailable=0.1), "503 for one request in ten")
+    yield _through(place, Proxy(port, truncated=0.1), "one body in ten cut in half")
     lost = "one change in ten carried out and never answered"
-    yield _through(place, "unanswered", Proxy(port, unanswered=0.1), lost)
-    yield _through(place, "failing", Proxy(port, failing=0.1), "500 after one change in ten was carried out")
+    yield _through(place, Proxy(port, unanswered=0.1), lost)
+    yield _through(place, Proxy(port, failing=0.1), "500 after one change in ten was carried out")
 
 
 def _away(place: Place, name: str, fault: Callable[[], None]) -> Outcome:
@@ -38,7 +41,7 @@ def _away(place: Place, name: str, fault: Callable[[], None]) -> Outcome:
     outcome = Outcome(name)
     label = name.split()[1]
     uri, numbers = place.uri(f"away-{label}"), range(place.pick(3, 16))
-    with Nest(uri, place.folder / label) as nest:
+    with place.nest(label, uri) as nest:
         running = [nest.write(numbers), nest.write(reversed(numbers))]
         while sum(note[:2] == ["done", "pooled"] for note in nest.notes()) < 2:
             time.sleep(0.01)
@@ -51,17 +54,21 @@ def _away(place: Place, name: str, fault: Callable[[], None]) -> Outcome:
     return outcome
 
 
-def _through(place: Place, fault: str, proxy: Proxy, what: str) -> Outcome:
-    """Two writers reach the storage through a proxy that misbehaves."""
-    outcome = Outcome(f"storage {fault}: {what}", expected=place.pick(5, 20))
-    uri, numbers = place.uri(f"through-{fault}"), range(place.pick(1, 6))
-    with proxy, Nest(uri, place.folder / fault, proxy.environment) as nest:
+def _through(place: Place, proxy: Proxy, what: str) -> Outcome:
+    """Two writers reach the storage through a proxy that misbehaves, each of its faults a number of times."""
+    name, least = "-".join(proxy.faults), place.pick(2, 20)
+    outcome = Outcome(f"storage {', '.join(proxy.faults)}: {what}", expected=least * len(proxy.faults))
+    uri, numbers = place.uri(f"through-{name}"), range(place.pick(2, 6))
+    with proxy, place.nest(name, uri, proxy.environment) as nest:
         running = [nest.write(numbers), nest.write(reversed(numbers))]
         codes = [nest.reap(pid) for pid in running]
-        outcome.trials = proxy.struck[fault]
+        struck = {fault: proxy.struck[fault] for fault in proxy.faults}
+        outcome.trials = sum(struck.values())
+        outcome.require(min(struck.values()) >= least, f"struck too seldom: {struck}")
         proxy.behave()
         _settle(outcome, nest, codes, list(numbers))
-    outcome.proved = f"{outcome.trials} requests hit; {_told(codes)}; every row there at the end"
+    hit = ", ".join(f"{count} {fault}" for fault, count in struck.items())
+    outcome.proved = f"requests hit: {hit}; {_told(codes)}; every row there at the end"
     return outcome
 
 

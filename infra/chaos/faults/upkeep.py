@@ -10,7 +10,6 @@ from datetime import timedelta
 from glmstore.store import FeatureStore
 from infra.chaos.census import census
 from infra.chaos.content import POOLED, TOKENS, Chunk
-from infra.chaos.nest import Nest
 from infra.chaos.outcome import Outcome, Place
 
 _BEFORE = range(2)
@@ -27,7 +26,7 @@ def _upkeep(place: Place, where: str, uri: str) -> Iterator[Outcome]:
     seconds = place.pick(2, 15)
     busy = Outcome(f"two optimizers and two writers at once, {where}")
     reader = Outcome(f"a reader at a snapshot through optimize and cleanup, {where}", expected=3)
-    with Nest(uri, place.folder / where) as nest:
+    with place.nest(where, uri) as nest:
         nest.reap(nest.write(_BEFORE))
         store = FeatureStore.open(uri, create=False)
         store.snapshot("then")
