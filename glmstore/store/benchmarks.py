@@ -13,7 +13,6 @@ from glmstore.benchmarks.base import SPLITS, BenchmarkData, BenchmarkSpec
 from glmstore.errors import LabelError, StoreError, TableError, UnknownNameError
 from glmstore.objects.writing import writing
 from glmstore.store.connection import Connection
-
 from glmstore.store.schema import BENCHMARKS, ITEMS_PREFIX, ITEMS_SCHEMA, KEY, SCHEMAS
 from glmstore.store.sequences import SequenceTable
 

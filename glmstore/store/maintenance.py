@@ -13,7 +13,6 @@ from lancedb.index import IvfFlat
 
 from glmstore.objects.writing import writing
 from glmstore.store.connection import Connection
-
 from glmstore.store.pins import READER_TAG, SNAPSHOT_TAG
 from glmstore.store.results import ResultTables
 from glmstore.store.schema import (

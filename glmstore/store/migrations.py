@@ -14,7 +14,6 @@ import glmstore
 from glmstore.errors import StoreVersionError
 from glmstore.objects.writing import writing
 from glmstore.store.connection import Connection
-
 from glmstore.store.schema import SCHEMA_VERSION, SEQUENCES, STORE
 
 

@@ -16,7 +16,6 @@ from glmstore.objects.writing import writing
 from glmstore.store import check as checking
 from glmstore.store import migrations
 from glmstore.store.connection import Connection
-
 from glmstore.store.schema import SCHEMA_VERSION, SCHEMAS, STORE
 from glmstore.store.snapshots import Snapshot, Snapshots
 

@@ -15,7 +15,6 @@ import pyarrow as pa
 from glmstore.errors import AmbiguousViewError, UnknownNameError, ViewConflictError
 from glmstore.objects.writing import writing
 from glmstore.store.connection import Connection
-
 from glmstore.store.schema import SCHEMAS, VIEWS
 from glmstore.views import FeatureView, Provenance
 
