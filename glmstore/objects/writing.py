@@ -1,4 +1,4 @@
-"""Name what an operating system says when nothing more can be written."""
+"""Name what is said by systems that cannot or may not be written."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _NOT_WRITABLE = {1: "not permitted", 13: "permission denied", 27: "the file-size
     122: "the disk quota is used up",
 }
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_DENIED = re.compile(r"status(?: code)?: 403\b|the operation lacked the necessary privileges", re.IGNORECASE)
 
 
 @contextmanager
 def writing(uri: str) -> Iterator[None]:
-    """Turn the operating system's refusals into :class:`StoreNotWritableError`.
+    """Turn refusals of the operating system and of object storage into :class:`StoreNotWritableError`.
 
     A Lance commit is one manifest put in place at the end, and an object is one file, so a write that fails
     here left nothing that a reader could see.
@@ -26,6 +27,11 @@ def writing(uri: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
+        if uri.startswith("s3://") and _DENIED.search(str(error)):
+            raise StoreNotWritableError(
+                f"the store at {uri} cannot be written with these credentials: access refused. Nothing partial "
+                f"was stored. Check the policy, or use a store that is yours to write."
+            ) from error
         match = _OS_ERROR.search(str(error))
         code = int(match.group(1)) if match else getattr(error, "errno", None)
         if isinstance(error, StoreNotWritableError) or code not in _NOT_WRITABLE:

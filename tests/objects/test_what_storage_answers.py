@@ -8,6 +8,7 @@ from http.server import ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from botocore.awsrequest import AWSResponse
@@ -17,6 +18,7 @@ from glmstore.errors import (
     S3RefusedError,
     S3UnavailableError,
     StoreError,
+    StoreNotWritableError,
     UnfitStorageError,
     UnsafeStorageError,
 )
@@ -159,6 +161,42 @@ def test_a_place_that_may_not_even_be_read_is_named(s3, tmp_path: Path, monkeypa
 
     with serving(Denying, monkeypatch), pytest.raises(S3RefusedError, match="refused, even to look"):
         FeatureStore.open("s3://bucket/store")
+
+
+def test_a_place_that_may_only_be_read_is_named_when_it_is_written(
+    s3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    writable = threading.Event()
+    writable.set()
+
+    class Guarded(S3Handler):
+        data_root = tmp_path / "s3"
+
+        def do_PUT(self) -> None:  # noqa: N802
+            if writable.is_set():
+                super().do_PUT()
+                return
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self._send_error(S3Error(403, "AccessDenied", "Access Denied"))
+
+        def do_POST(self) -> None:  # noqa: N802
+            asked = self.rfile.read(int(self.headers["Content-Length"]))
+            for key in ElementTree.fromstring(asked).findall("{*}Object/{*}Key"):  # noqa: S314
+                (self.data_root / "bucket" / str(key.text)).unlink(missing_ok=True)
+            self._send_xml(ElementTree.Element("DeleteResult"))
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    (tmp_path / "s3" / "bucket").mkdir(parents=True)
+    with serving(Guarded, monkeypatch):
+        FeatureStore.open("s3://bucket/store").add_sequences(["ACGT"])
+        writable.clear()
+        store = FeatureStore.open("s3://bucket/store")
+        assert store.sequences().height == 1
+        for writing in (lambda: store.add_sequences(["TTTT"]), lambda: store.snapshot("now")):
+            with pytest.raises(StoreNotWritableError, match="these credentials: access refused"):
+                writing()
 
 
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch"])
