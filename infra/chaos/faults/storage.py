@@ -10,6 +10,8 @@ from infra.chaos.nest import Nest
 from infra.chaos.outcome import Outcome, Place
 from infra.chaos.storage import Proxy
 
+_ROUNDS = 8
+
 
 def run(place: Place) -> Iterator[Outcome]:
     """Take the storage away in two ways, let it misbehave in five; the short form leaves out waiting."""
@@ -58,15 +60,20 @@ def _through(place: Place, proxy: Proxy, what: str) -> Outcome:
     """Two writers reach the storage through a proxy that misbehaves, each of its faults a number of times."""
     name, least = "-".join(proxy.faults), place.pick(2, 20)
     outcome = Outcome(f"storage {', '.join(proxy.faults)}: {what}", expected=least * len(proxy.faults))
-    uri, numbers = place.uri(f"through-{name}"), range(place.pick(2, 6))
+    uri, size, numbers, codes = place.uri(f"through-{name}"), place.pick(1, 6), list[int](), list[int]()
     with proxy, place.nest(name, uri, proxy.environment) as nest:
-        running = [nest.write(numbers), nest.write(reversed(numbers))]
-        codes = [nest.reap(pid) for pid in running]
-        struck = {fault: proxy.struck[fault] for fault in proxy.faults}
+        for _ in range(_ROUNDS):  # writers that fail early send few requests
+            new = range(len(numbers), len(numbers) + size)
+            numbers += new
+            running = [nest.write(new), nest.write(reversed(new))]
+            codes += [nest.reap(pid) for pid in running]
+            struck = {fault: proxy.struck[fault] for fault in proxy.faults}
+            if min(struck.values()) >= least:
+                break
         outcome.trials = sum(struck.values())
         outcome.require(min(struck.values()) >= least, f"struck too seldom: {struck}")
         proxy.behave()
-        _settle(outcome, nest, codes, list(numbers))
+        _settle(outcome, nest, codes, numbers)
     hit = ", ".join(f"{count} {fault}" for fault, count in struck.items())
     outcome.proved = f"requests hit: {hit}; {_told(codes)}; every row there at the end"
     return outcome
