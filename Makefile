@@ -3,7 +3,8 @@
 #   make demo                 set up, then run the demo suite and write the report
 #   make demo SUITE=full      the same with GUE and five seeds
 #   make serve                Prefect server, workers and deployments on this machine until Ctrl-C; STORE=s3://…
-#                             PORT=4300 GPUS=2 NOTIFY_URL=https://… (all options: python -m infra.serve --help)
+#                             HOST=0.0.0.0 PORT=4300 GPUS=2 NOTIFY_URL=https://…
+#                             (all options: python -m infra.serve --help)
 #   make test | lint          what CI runs
 #   make bench | load         speed figures; what one server carries
 #
@@ -22,7 +23,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .PHONY: help setup demo serve test lint format bench chaos load constraints clean
 help:
-	@sed -n '3,11s/^# \{0,2\}//p' Makefile
+	@sed -n '3,12s/^# \{0,2\}//p' Makefile
 
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 OR_SAY_WHY = 2>$(VENV)/pip.log || { cat $(VENV)/pip.log; exit 1; }
@@ -48,8 +49,8 @@ demo: $(VENV)/.run
 	$(BIN)/glmstore run $(SUITE) $(if $(STORE),--store $(STORE))
 
 serve: $(VENV)/.service
-	@exec $(BIN)/python -m infra.serve $(if $(PORT),--port $(PORT)) $(if $(STORE),--store $(STORE)) \
-	  $(if $(GPUS),--gpus $(GPUS)) $(if $(NOTIFY_URL),--notify-url $(NOTIFY_URL))
+	@exec $(BIN)/python -m infra.serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) \
+	  $(if $(STORE),--store $(STORE)) $(if $(GPUS),--gpus $(GPUS)) $(if $(NOTIFY_URL),--notify-url $(NOTIFY_URL))
 
 test: $(VENV)/.dev
 	@bash infra/apt.sh

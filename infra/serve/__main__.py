@@ -14,9 +14,9 @@ import typer
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from glmstore.store.connection import normalise_uri
+from glmstore.errors import StoreError
 from infra.serve.children import ChildDiedError
-from infra.serve.options import Options
+from infra.serve.options import Options, lasting_store
 from infra.serve.service import CannotServeError, check_place, serve, visible_gpus
 
 console = Console(highlight=False, soft_wrap=True, markup=True)
@@ -32,7 +32,11 @@ def main(
     ] = "./.glmstore/store",
     gpus: Annotated[
         int | None,
-        typer.Option(min=0, help="Workers of the gpu pool, a GPU each.", show_default="the machine's, or 1"),
+        typer.Option(
+            min=0,
+            help="GPUs of all machines together; this one's get a worker each.",
+            show_default="the machine's, or 1",
+        ),
     ] = None,
     cpu_runs: Annotated[int, typer.Option(min=1, help="Runs the cpu worker takes at once.")] = 2,
     notify_url: Annotated[
@@ -42,6 +46,10 @@ def main(
     silent: Annotated[
         float, typer.Option(min=35, help="Seconds without a sign of life that make a run Crashed.")
     ] = 90.0,
+    unbegun: Annotated[
+        float,
+        typer.Option(min=30, help="Seconds that a submitted run has to begin; then it is Crashed."),
+    ] = 300.0,
     stale: Annotated[
         float, typer.Option(min=10, help="Seconds without upkeep or build that make a store stale.")
     ] = 36 * 3600.0,
@@ -49,14 +57,20 @@ def main(
     deployments: Annotated[Path, typer.Option(exists=True, help="What is deployed.")] = Path("prefect.yaml"),
 ) -> None:
     """Serve until Ctrl-C."""
+    try:
+        uri = lasting_store(store)
+    except StoreError as error:
+        console.print(f"--store {store!r}: {error}", style="red", markup=False)
+        raise typer.Exit(2) from None
     options = Options(
         host=host,
         port=port,
-        store=normalise_uri(store),
+        store=uri,
         gpus=max(1, len(visible_gpus())) if gpus is None else gpus,
         cpu_runs=cpu_runs,
         notify_url=notify_url,
         silent_s=silent,
+        unbegun_s=unbegun,
         stale_s=stale,
         grace_s=grace,
         deployments=deployments,

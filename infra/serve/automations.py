@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect.automations import (
@@ -26,7 +28,10 @@ ELSEWHERE_S = 400.0
 HOOK = "glmstore-notifications"
 _RUN = "prefect.flow-run."
 _BEAT = f"{_RUN}heartbeat"
-_ENDS = {f"{_RUN}{name}" for name in ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut")}
+_ENDS = {f"{_RUN}{name}" for name in ("Completed", "Skipped", "Failed", "Crashed", "Cancelled", "TimedOut")}
+"""By the names of states, which flows may choose: maintain-store ends Skipped."""
+
+_PENDING = {f"{_RUN}{name}" for name in ("Pending", "Submitting", "InfrastructurePending")}
 _RESTS = {f"{_RUN}{name}" for name in ("Paused", "Suspended")}
 _UPKEEP = ["maintain-store", "build-features"]
 _RUNS = {"prefect.resource.id": f"{_RUN}*"}
@@ -59,6 +64,7 @@ async def ensure_automations(client: PrefectClient, options: Options) -> list[st
 def _wanted(options: Options, hook: UUID | None) -> Iterator[AutomationCore]:
     yield _silent("zombie runs", options.silent_s, "a worker of this service", match_related=_DEPLOYED)
     yield _silent("zombie runs elsewhere", max(ELSEWHERE_S, options.silent_s), "any process")
+    yield _unbegun(options.unbegun_s)
     yield AutomationCore(
         name="failed runs",
         description="Tell of deployed runs that failed or crashed.",
@@ -82,7 +88,7 @@ def _wanted(options: Options, hook: UUID | None) -> Iterator[AutomationCore]:
             threshold=1,
             within=timedelta(seconds=options.stale_s),
         ),
-        actions=[_tell(hook, _STALE % (_span(options.stale_s), options.url))],
+        actions=[_tell(hook, _STALE % (_span(options.stale_s), options.seen_as))],
     )
 
 
@@ -111,6 +117,34 @@ def _silent(
     )
 
 
+def _unbegun(seconds: float) -> AutomationCore:
+    """End runs that were handed to a worker and of which nothing more was heard.
+
+    Whatever happens to a run counts, its heartbeat too: a server that was restarted in between holds Running
+    back. To be Pending once more starts the clock anew.
+    """
+    return AutomationCore(
+        name="runs that never began",
+        description=f"Mark a run as Crashed when {_span(seconds)} after being submitted it has not begun.",
+        trigger=EventTrigger(
+            match=_RUNS,
+            match_related=_DEPLOYED,
+            for_each={"prefect.resource.id"},
+            after=_PENDING,
+            expect={f"{_RUN}*"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=seconds),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                message=f"Did not begin within {_span(seconds)}: its worker or machine is gone.",
+            )
+        ],
+    )
+
+
 def _tell(hook: UUID | None, payload: str) -> CallWebhook | DoNothing:
     return DoNothing() if hook is None else CallWebhook(block_document_id=hook, payload=payload)
 
@@ -121,13 +155,21 @@ async def _hook(url: str) -> UUID:
 
 
 def _told(automation: AutomationCore) -> dict[str, object]:
-    """Return what of an automation is ours to say."""
-    return AutomationCore(
+    """Return what of an automation is ours to say; sets in one order, which hash seeds do not change."""
+    told = AutomationCore(
         name=automation.name,
         description=automation.description,
         trigger=automation.trigger,
         actions=automation.actions,
     ).model_dump(mode="json", exclude={"enabled", "owner_resource"})
+    return told | {"trigger": _in_order(told["trigger"])}
+
+
+def _in_order(value: Any) -> Any:
+    """Sort every list of a trigger: in none of them does the order mean anything."""
+    if isinstance(value, dict):
+        return {key: _in_order(part) for key, part in value.items()}
+    return sorted(map(_in_order, value), key=json.dumps) if isinstance(value, list) else value
 
 
 def _span(seconds: float) -> str:

@@ -195,6 +195,12 @@ class Children:
         return [process for process in psutil.process_iter() if _environment(process).get(MARK) == mark]
 
 
+def processes_of_runs() -> set[str]:
+    """Return the ids of flow runs that a process of this user carries on this machine."""
+    found = (_environment(process).get(RUN_ID) for process in psutil.process_iter())
+    return {run for run in found if run}
+
+
 async def _leave(processes: list[psutil.Process], hurry: asyncio.Event, patience_s: float) -> None:
     """Ask processes to end, wait for them, and kill those that stay."""
     for process in processes:

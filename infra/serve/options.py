@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from glmstore.errors import StoreError
+from glmstore.store.connection import MEMORY, normalise_uri
 
 PREFECT_QUIET = {
     "DO_NOT_TRACK": "1",
@@ -17,7 +21,7 @@ PREFECT_QUIET = {
 
 
 _LEASES = "prefect.server.concurrency.lease_storage.filesystem"
-"""In memory, Prefect's default, leases are gone after a restart of the server, and their slots with them."""
+"""Of deployments' limits. In memory, Prefect's default, a restart of the server loses leases, not slots."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,16 @@ class Options:
     store
         URI that runs work on unless their form says otherwise.
     gpus
-        Workers of the gpu pool, each with a GPU of its own; 0: none.
+        Runs that the gpu pool takes at once, on all machines together; so many workers are started here at
+        most, one for each GPU of this machine, or one without any. 0: none.
     cpu_runs
         Runs the cpu worker takes at once.
     notify_url
         Takes POST {"text": …} on failures and a stale store, as Slack's and Mattermost's webhooks do.
     silent_s
         Seconds without a sign of life after which a run is marked Crashed.
+    unbegun_s
+        Seconds after which a run that was submitted and did not begin is marked Crashed.
     stale_s
         Seconds without finished upkeep or build after which the store counts as stale.
     grace_s
@@ -53,6 +60,7 @@ class Options:
     cpu_runs: int = 2
     notify_url: str | None = field(default=None, repr=False)
     silent_s: float = 90.0
+    unbegun_s: float = 300.0
     stale_s: float = 36 * 3600.0
     grace_s: float = 10.0
     deployments: Path = Path("prefect.yaml")
@@ -69,6 +77,12 @@ class Options:
         return f"{self.url}/api"
 
     @property
+    def seen_as(self) -> str:
+        """Of the UI, for browsers on any machine that can reach it."""
+        host = socket.gethostname() if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104  (compared)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
     def in_s3(self) -> bool:
         """Whether the store lies in object storage."""
         return urlsplit(self.store).scheme == "s3"
@@ -77,7 +91,8 @@ class Options:
         """Return what every process of the service finds in its environment."""
         found = PREFECT_QUIET | {
             "PREFECT_API_URL": self.api,
-            "PREFECT_UI_API_URL": self.api,
+            "PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL", self.seen_as),
+            "PREFECT_UI_API_URL": os.environ.get("PREFECT_UI_API_URL", f"{self.seen_as}/api"),
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": _LEASES,
             "GLMSTORE_STORE": self.store,
@@ -85,3 +100,19 @@ class Options:
         if auth := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
             found["PREFECT_API_AUTH_STRING"] = auth
         return found
+
+
+def lasting_store(store: str) -> str:
+    """Return the URI of a store that every run can open.
+
+    Raises
+    ------
+    StoreError
+        If it is empty, lives in one process only, or no store can lie there.
+    """
+    if not store.strip():
+        raise StoreError("a store needs a place: write a directory or s3://BUCKET/PREFIX.")
+    uri = normalise_uri(store)
+    if uri.startswith(MEMORY):
+        raise StoreError(f"{MEMORY} lives in one process only, and every run is one of its own.")
+    return uri

@@ -51,10 +51,16 @@ async def template(
         return ProcessWorker.get_default_base_job_template()
     known = await client.read_worker_metadata()
     found: dict[str, Any] = copy.deepcopy(known[_PACKAGES[kind]][kind]["default_base_job_configuration"])
-    variables = found["variables"]["properties"]
-    variables["image"]["default"] = image
-    variables["env"]["default"] = RUN_ENVIRONMENT | environment
     if kind == "kubernetes" and pool.gpus_a_run:
         spec = found["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
         spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = pool.gpus_a_run
+    return with_defaults(found, image, environment)
+
+
+def with_defaults(template: dict[str, Any], image: str, environment: dict[str, str]) -> dict[str, Any]:
+    """Return a container's job template with this image and environment, all else as it is."""
+    found = copy.deepcopy(template)
+    variables = found["variables"]["properties"]
+    variables["image"]["default"] = image
+    variables["env"]["default"] = RUN_ENVIRONMENT | environment
     return found

@@ -8,6 +8,12 @@ from urllib.parse import urlsplit
 from infra.serve.options import Options
 
 BLOCK = "glmstore-results"
+_WHERE = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
+
+
+def storage_environment() -> dict[str, str]:
+    """Return what this process's environment says of where object storage is; nothing of who may use it."""
+    return {name: value for name in _WHERE if (value := os.environ.get(name))}
 
 
 async def ensure_result_storage(options: Options) -> dict[str, str]:
@@ -23,8 +29,9 @@ async def ensure_result_storage(options: Options) -> dict[str, str]:
     from prefect_aws.client_parameters import AwsClientParameters
 
     place = urlsplit(options.store)
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    told = storage_environment()
+    endpoint = told.get("AWS_ENDPOINT_URL_S3") or told.get("AWS_ENDPOINT_URL")
+    region = told.get("AWS_REGION") or told.get("AWS_DEFAULT_REGION")
     block = S3Bucket(
         bucket_name=place.netloc,
         bucket_folder=f"{place.path.strip('/')}-artifacts/prefect".lstrip("-"),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 from rich.console import Console
@@ -83,11 +84,14 @@ async def serve(options: Options, home: Path, console: Console) -> None:
 
 async def _end(children: Children, hurry: asyncio.Event) -> None:
     """End workers and runs, let the server know which runs those were, end it."""
-    from infra.serve.provision import mark_crashed
+    from prefect.client.orchestration import get_client
+
+    from infra.serve.reconciling import mark_crashed
 
     try:
         if runs := await children.stop(hurry, but="server"):
-            await mark_crashed(runs)
+            async with get_client() as client:
+                await mark_crashed(client, map(UUID, sorted(runs)), "The service that ran it was stopped.")
     finally:
         await children.stop(hurry)
 
@@ -106,6 +110,7 @@ async def _bring_up(children: Children, options: Options, console: Console) -> N
         found = await provision(options)
     except PoolError as error:
         raise CannotServeError(str(error)) from error
+    await _end_abandoned(console)
     console.print("Starting workers and deploying …")
     for worker in _workers(options, found.environment):
         await children.start(worker)
@@ -116,14 +121,24 @@ async def _bring_up(children: Children, options: Options, console: Console) -> N
     show_ready(console, options, found, deployments, children.logs, time.monotonic() - begun)
 
 
+async def _end_abandoned(console: Console) -> None:
+    from prefect.client.orchestration import get_client
+
+    from infra.serve.reconciling import end_abandoned
+
+    async with get_client() as client:
+        if left := await end_abandoned(client):
+            console.print(f"Marked as Crashed, for their processes are gone: {', '.join(left)}", markup=False)
+
+
 def _open_store(uri: str) -> None:
     """Open, and where there is none create, the store; on S3 this tries what the server promises."""
     from glmstore.store import FeatureStore
 
     try:
         FeatureStore.open(uri)
-    except GlmstoreError as error:
-        raise CannotServeError(str(error)) from error
+    except (GlmstoreError, OSError) as error:
+        raise CannotServeError(f"The store {uri} cannot be opened: {error}") from error
 
 
 async def _until_healthy(children: Children, options: Options) -> None:
@@ -140,14 +155,16 @@ async def _until_healthy(children: Children, options: Options) -> None:
 
 
 def _workers(options: Options, environment: dict[str, str]) -> list[Child]:
-    host = socket.gethostname()
+    from infra.serve.reconciling import worker_name
+
     everywhere = environment | {"PREFECT_LOGGING_COLORS": "false"}
-    cpu = _worker("cpu", f"cpu-{host}", options.cpu_runs)
-    children = [Child("worker-cpu", cpu, everywhere, options.grace_s)]
+    cpu = _worker("cpu", worker_name("cpu"), options.cpu_runs)
+    no_gpu = {"CUDA_VISIBLE_DEVICES": "", "GLMSTORE_DEVICE": "cpu"}
+    children = [Child("worker-cpu", cpu, everywhere | no_gpu, options.grace_s)]
     visible = visible_gpus()
-    for number in range(options.gpus):
+    for number in range(min(options.gpus, max(1, len(visible)))):
         own = {"CUDA_VISIBLE_DEVICES": visible[number]} if number < len(visible) else {}
-        command = _worker("gpu", f"gpu-{host}-{number}", 1)
+        command = _worker("gpu", worker_name("gpu", number), 1)
         children.append(Child(f"worker-gpu-{number}", command, everywhere | own, options.grace_s))
     return children
 

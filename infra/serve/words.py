@@ -28,7 +28,7 @@ def show_ready(
     table.add_column(overflow="fold")
     slots = f"{options.gpus} GPU slot{'s' if options.gpus != 1 else ''}"
     rows = {
-        "UI": f"[bold]{options.url}[/bold]",
+        "UI": f"[bold]{options.seen_as}[/bold]",
         "store": options.store,
         "pools": f"cpu ({options.cpu_runs} runs at once), gpu ({slots})",
         "deployments": f"{len(deployments)}: {', '.join(name.partition('/')[2] for name in deployments)}",

@@ -1,6 +1,8 @@
 """One service for all of these tests, started as a user starts it: `python -m infra.serve`.
 
-One of its runs loses its process and its worker at the start, so that the tests between wait for the outcome.
+First everything of it is killed at once while a run is under way, as when a machine loses its power, and it
+is started again. Then two runs lose their processes and their workers, one of them before it began; the tests
+between wait for the outcome.
 """
 
 from __future__ import annotations
@@ -21,31 +23,37 @@ from uuid import UUID
 
 import psutil
 import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from glmstore.store import FeatureStore
-from infra.serve.children import MARK
+from infra.serve.children import MARK, RUN_ID
 
 ROOT = Path(__file__).parents[2]
 SILENT_S = 35.0
+UNBEGUN_S = 75.0
 UP_S = 150.0
 
 SLEEPER = '''
 import os, time
 from pathlib import Path
 from prefect import flow
-from prefect.concurrency.sync import concurrency
+
+@flow
+def nap(seconds: float):
+    """Say where, and sleep."""
+    Path(__file__).with_name("pid").write_text(str(os.getpid()))
+    time.sleep(seconds)
 
 @flow
 def sleeper(seconds: float = 600.0):
-    """Hold a GPU slot and sleep."""
-    with concurrency("gpu", strict=True, lease_duration=60):
-        Path(__file__).with_name("pid").write_text(str(os.getpid()))
-        time.sleep(seconds)
+    """Sleep in a flow of its own."""
+    nap(seconds)
 '''
 DEPLOYED = """
 deployments:
   - {name: zombie, entrypoint: "sleeper.py:sleeper", work_pool: {name: gpu}}
+  - {name: unbegun, entrypoint: "sleeper.py:sleeper", work_pool: {name: cpu}}
 """
 
 
@@ -58,8 +66,16 @@ class Service:
     store: str
     env: dict[str, str]
     said: str
+    automations: set[tuple[str, ...]]
+    """As the service that was killed had left them."""
+    run_of_crash: UUID
     killed_run: UUID
+    killed_unbegun: UUID
     killed_at: datetime
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     def prefect(self, *words: str, cwd: Path = ROOT) -> str:
         return self.python("-m", "prefect", "--no-prompt", *words, cwd=cwd)
@@ -112,48 +128,115 @@ def scattered_store(uri: Path) -> None:
         FeatureStore.open(uri).add_sequences([sequence])
 
 
+class Starter:
+    """Starts the service of one folder, again and again."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.port, self.store = home, free_port(), home / "lab" / "store"
+        self.url, self.out, self.sleeper = f"http://127.0.0.1:{self.port}", home / "out", home / "sleeper"
+        foreign = ("PREFECT_", "GLMSTORE_STORE", "SERVE_")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        self.own = kept | {"PREFECT_HOME": str(home), "GLMSTORE_DEVICE": "cpu", "COLUMNS": "100"}
+        self.env = self.own | {
+            "PREFECT_API_URL": f"{self.url}/api",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        }
+        scattered_store(self.store)
+        self.sleeper.mkdir()
+        (self.sleeper / "sleeper.py").write_text(SLEEPER)
+        (self.sleeper / "prefect.yaml").write_text(DEPLOYED)
+
+    def start(self, seed: int) -> subprocess.Popen[bytes]:
+        """Start it under a hash seed, and wait until it is up."""
+        told = ("--port", str(self.port), "--store", str(self.store), "--gpus", "1", "--grace", "5")
+        patience = ("--silent", str(SILENT_S), "--unbegun", str(UNBEGUN_S))
+        with self.out.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "infra.serve", *told, *patience],
+                cwd=ROOT,
+                env=self.own | {"PYTHONHASHSEED": str(seed)},
+                stdout=file,
+                stderr=file,
+                stdin=subprocess.DEVNULL,
+            )
+        over = lambda: process.poll() is not None or "Ctrl-C" in self.out.read_text()  # noqa: E731
+        wait_for("the service is up", over, UP_S)
+        assert process.poll() is None, self.out.read_text()
+        return process
+
+    def sleeping(self, client: SyncPrefectClient) -> tuple[UUID, psutil.Process]:
+        """Start a run in the gpu pool; return it and its process, once it is asleep."""
+        (self.sleeper / "pid").unlink(missing_ok=True)
+        run = self.run(client, "zombie")
+        return run, psutil.Process(int(wait_for("the run began", lambda: _text(self.sleeper / "pid"), 60)))
+
+    def run(self, client: SyncPrefectClient, deployment: str) -> UUID:
+        """Start a run."""
+        there = client.read_deployment_by_name(f"sleeper/{deployment}")
+        return client.create_flow_run_from_deployment(there.id).id
+
+    def process_of(self, run: UUID) -> psutil.Process | None:
+        """Return the process of a run, None where there is none yet."""
+        for process in left_of(self.home):
+            with suppress(psutil.NoSuchProcess):
+                if process.environ().get(RUN_ID) == str(run):
+                    return process
+        return None
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """End processes at once, in this order."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def automations_of(client: SyncPrefectClient) -> set[tuple[str, ...]]:
+    """Return what tells one automation from another, and from itself after a change."""
+    found = client.request("POST", "/automations/filter", json={}).json()
+    return {(a["id"], a["name"], a["updated"], a["trigger"]["id"]) for a in found}
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    home, port = tmp_path_factory.mktemp("service"), free_port()
-    store, sleeper = home / "lab" / "store", home / "sleeper"
-    scattered_store(store)
-    sleeper.mkdir()
-    (sleeper / "sleeper.py").write_text(SLEEPER)
-    (sleeper / "prefect.yaml").write_text(DEPLOYED)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "GLMSTORE_STORE", "SERVE_"))}
-    own = {"PREFECT_HOME": str(home), "GLMSTORE_DEVICE": "cpu", "COLUMNS": "100"}
-    url = f"http://127.0.0.1:{port}"
-    env = kept | own | {"PREFECT_API_URL": f"{url}/api", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    options = ("--port", str(port), "--store", str(store), "--gpus", "1", "--silent", str(SILENT_S))
-    out = home / "out"
-    with out.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "infra.serve", *options, "--grace", "5"],
-            cwd=ROOT,
-            env=kept | own,
-            stdout=file,
-            stderr=file,
-            stdin=subprocess.DEVNULL,
-        )
-    try:
-        wait_for("the service is up", lambda: process.poll() is not None or "Ctrl-C" in out.read_text(), UP_S)
-        assert process.poll() is None, out.read_text()
-        service = Service(url, home, str(store), env, out.read_text(), UUID(int=0), datetime.now(UTC))
-        service.prefect("deploy", "--all", cwd=sleeper)
-        ran = service.prefect("deployment", "run", "sleeper/zombie")
-        pid = int(wait_for("the run began", lambda: _text(sleeper / "pid"), 60))
-        worker = psutil.Process(pid).ppid()
-        os.kill(pid, signal.SIGKILL)
-        os.kill(worker, signal.SIGKILL)
-        killed_at = datetime.now(UTC)
-        run = UUID(ran.split("UUID: ")[1].split()[0])
-        with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
-            yield Service(url, home, str(store), env, service.said, run, killed_at)
-    finally:
-        process.terminate()
-        code = process.wait(60)
-    assert (code, left_of(home)) == (0, []), out.read_text()
-    assert "Ended: workers, then the server." in out.read_text()
+    starter = Starter(tmp_path_factory.mktemp("service"))
+    with temporary_settings({PREFECT_API_URL: f"{starter.url}/api"}), get_client(sync_client=True) as client:
+        process = starter.start(seed=1)
+        try:
+            deploy = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+            subprocess.run(
+                deploy, cwd=starter.sleeper, env=starter.env, check=True, stdout=subprocess.DEVNULL
+            )
+            run_of_crash, _ = starter.sleeping(client)
+            automations = automations_of(client)
+            process.send_signal(signal.SIGSTOP)  # it would start again what dies before it
+            kill([*left_of(starter.home), psutil.Process(process.pid)])
+            process.wait(10)
+            wait_for("all is gone", lambda: not left_of(starter.home), 10)
+
+            process = starter.start(seed=2)
+            unbegun = starter.run(client, "unbegun")
+            begun = wait_for("the run has a process", lambda: starter.process_of(unbegun), 60)
+            kill([begun.parent(), begun])
+            killed_run, asleep = starter.sleeping(client)
+            kill([asleep.parent(), asleep])
+            yield Service(
+                url=starter.url,
+                home=starter.home,
+                store=str(starter.store),
+                env=starter.env,
+                said=starter.out.read_text(),
+                automations=automations,
+                run_of_crash=run_of_crash,
+                killed_run=killed_run,
+                killed_unbegun=unbegun,
+                killed_at=datetime.now(UTC),
+            )
+        finally:
+            process.terminate()
+            code = process.wait(60)
+    assert (code, left_of(starter.home)) == (0, []), starter.out.read_text()
+    assert "Ended: workers, then the server." in starter.out.read_text()
 
 
 def _text(path: Path) -> str:
@@ -170,6 +253,23 @@ def until() -> Callable[..., Any]:
 def silent_s() -> float:
     """Return the seconds of silence after which this service calls a run dead."""
     return SILENT_S
+
+
+@pytest.fixture
+def unbegun_s() -> float:
+    """Return the seconds that a submitted run of this service has to begin."""
+    return UNBEGUN_S
+
+
+@pytest.fixture
+def automations_now() -> Callable[[], set[tuple[str, ...]]]:
+    """Return a function that tells which automations there are now."""
+
+    def ask() -> set[tuple[str, ...]]:
+        with get_client(sync_client=True) as client:
+            return automations_of(client)
+
+    return ask
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ FLAGS = [
     "--disable-sync",
 ]
 PATIENCE_MS = 30_000
-RUN_MS = 60_000
+RUN_MS = 120_000
 
 
 @pytest.fixture

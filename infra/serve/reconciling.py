@@ -1,0 +1,81 @@
+"""Runs that a crash left behind: their processes are gone, and nobody is left to say so."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import AsyncIterator, Iterable
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.states import Crashed
+
+from infra.serve.children import processes_of_runs
+
+_UNDER_WAY = FlowRunFilterState(
+    type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
+)
+_PAGE = 200
+
+
+def worker_name(pool: str, number: int | None = None) -> str:
+    """Return the name of a worker of this machine, by which it is known again."""
+    return "-".join([pool, socket.gethostname(), *([] if number is None else [str(number)])])
+
+
+async def end_abandoned(client: PrefectClient) -> list[str]:
+    """Mark as Crashed the runs of this machine that no process carries on; return their names.
+
+    To be called while no worker runs here. Prefect does not record on which machine a run is, so a pool that
+    workers of other machines have served too is left to the automations.
+    """
+    alive = processes_of_runs()
+    left = []
+    for pool in await client.read_work_pools():
+        if pool.type == "process" and await _is_ours(client, pool.name):
+            of_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool.name]))
+            left += [run async for run in _under_way(client, of_pool) if str(run.id) not in alive]
+    for run in left:  # grows by the flows that they called
+        called = FlowRunFilterParentFlowRunId(any_=[run.id])
+        left += [child async for child in _under_way(client, parent=called)]
+    await mark_crashed(client, [run.id for run in left], "Its process was gone when the service started.")
+    return [run.name for run in left]
+
+
+async def mark_crashed(client: PrefectClient, runs: Iterable[UUID], why: str) -> None:
+    """Let runs that ended without a word be Crashed, unless they have an end by now."""
+    ended: State[None] = Crashed(message=why)
+    for run in runs:
+        there = await client.read_flow_run(run)
+        if there.state is None or not there.state.is_final():
+            await client.set_flow_run_state(run, ended, force=True)
+
+
+async def _is_ours(client: PrefectClient, pool: str) -> bool:
+    own = re.compile(rf"{re.escape(worker_name(pool))}(-\d+)?")
+    return all(own.fullmatch(worker.name) for worker in await client.read_workers_for_work_pool(pool))
+
+
+async def _under_way(
+    client: PrefectClient,
+    pool: WorkPoolFilter | None = None,
+    parent: FlowRunFilterParentFlowRunId | None = None,
+) -> AsyncIterator[FlowRun]:
+    wanted = FlowRunFilter(state=_UNDER_WAY, parent_flow_run_id=parent)
+    for offset in range(0, 100 * _PAGE, _PAGE):
+        page = await client.read_flow_runs(
+            flow_run_filter=wanted, work_pool_filter=pool, limit=_PAGE, offset=offset
+        )
+        for run in page:
+            yield run
+        if len(page) < _PAGE:
+            return

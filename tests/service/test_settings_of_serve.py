@@ -1,0 +1,148 @@
+"""What the parts of a service are told: places, addresses, GPUs, storage; how automations are compared."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.server.events.schemas.automations import EventTrigger
+
+from glmstore.errors import StoreError
+from infra.serve import service as module
+from infra.serve.automations import _told, _wanted
+from infra.serve.options import Options, lasting_store
+from infra.serve.pools import RUN_ENVIRONMENT, with_defaults
+from infra.serve.provision import _pulling, deploy
+from infra.serve.results import storage_environment
+
+TOLD = """
+import json
+from infra.serve.automations import _told, _wanted
+from infra.serve.options import Options
+print(json.dumps([_told(wanted) for wanted in _wanted(Options(), None)]))
+"""
+
+
+def trigger(name: str) -> EventTrigger:
+    """Return the trigger of an automation as the server reads it."""
+    (wanted,) = [a for a in _wanted(Options(), None) if a.name == name]
+    return EventTrigger.model_validate(wanted.trigger.model_dump(mode="json"))
+
+
+def test_automations_compare_equal_under_every_hash_seed(root):
+    command = [sys.executable, "-c", TOLD]
+    seeds = [os.environ | {"PYTHONHASHSEED": str(seed)} for seed in (0, 1, 2)]
+    running = [subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.PIPE) for env in seeds]
+    said = [process.communicate(timeout=60)[0] for process in running]
+    assert said[0]
+    assert said == [said[0]] * 3
+
+
+def test_a_changed_automation_compares_unequal():
+    one, other = (
+        {a.name: _told(a) for a in _wanted(Options(silent_s=seconds), None)} for seconds in (90.0, 60.0)
+    )
+    assert {name for name in one if one[name] != other[name]} == {"zombie runs"}
+
+
+def test_every_end_of_a_run_ends_the_watch_for_its_heartbeat():
+    for name in ("Completed", "Skipped", "Failed", "Crashed", "Cancelled", "TimedOut"):
+        assert trigger("zombie runs").expects(f"prefect.flow-run.{name}")
+    assert not trigger("zombie runs").expects("prefect.flow-run.Running")
+
+
+def test_a_run_that_began_or_waits_again_is_not_held_for_one_that_never_began():
+    unbegun = trigger("runs that never began")
+    for name in ("Running", "heartbeat", "AwaitingConcurrencySlot", "AwaitingRetry", "Failed", "Cancelled"):
+        assert unbegun.expects(f"prefect.flow-run.{name}")
+        assert not unbegun.starts_after(f"prefect.flow-run.{name}")
+    assert unbegun.starts_after("prefect.flow-run.Pending")
+
+
+@pytest.mark.parametrize("store", ["", " ", "memory://", "MEMORY://x"])
+def test_a_store_without_a_place_is_refused(store: str):
+    with pytest.raises(StoreError, match=r"needs a place|one process only"):
+        lasting_store(store)
+
+
+@pytest.mark.parametrize("below", ["", "/x"])
+def test_a_store_that_cannot_be_made_is_refused_by_name(tmp_path, below: str):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(module.CannotServeError, match="file"):
+        module._open_store(f"{tmp_path}/file{below}")
+    with pytest.raises(module.CannotServeError, match="/proc/nope"):
+        module._open_store("/proc/nope")
+
+
+def test_browsers_elsewhere_are_not_sent_to_their_own_machine(monkeypatch):
+    monkeypatch.delenv("PREFECT_UI_API_URL", raising=False)
+    found = Options(host="0.0.0.0").environment()  # noqa: S104
+    assert found["PREFECT_UI_API_URL"] == f"http://{socket.gethostname()}:4200/api"
+    assert found["PREFECT_API_URL"] == "http://127.0.0.1:4200/api"
+    assert Options().environment()["PREFECT_UI_API_URL"] == "http://127.0.0.1:4200/api"
+    monkeypatch.setenv("PREFECT_UI_API_URL", "https://prefect.example.org/api")
+    given = Options(host="0.0.0.0").environment()  # noqa: S104
+    assert given["PREFECT_UI_API_URL"] == "https://prefect.example.org/api"
+
+
+def test_every_gpu_has_one_worker_and_the_cpu_pool_none(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-7")
+    cpu, first, second = module._workers(Options(gpus=5), {})  # three are other machines'
+    assert cpu.env["CUDA_VISIBLE_DEVICES"] == ""
+    assert cpu.env["GLMSTORE_DEVICE"] == "cpu"
+    assert first.env["CUDA_VISIBLE_DEVICES"] == "2"
+    assert second.env["CUDA_VISIBLE_DEVICES"] == "GPU-7"
+    assert "GLMSTORE_DEVICE" not in first.env
+
+
+def test_containers_learn_where_storage_is_and_not_who_may_use_it(monkeypatch):
+    for name in ("ENDPOINT_URL", "ENDPOINT_URL_S3", "REGION", "DEFAULT_REGION", "PROFILE", "SESSION_TOKEN"):
+        monkeypatch.delenv(f"AWS_{name}", raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio:9000")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-name-of-tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-tests")
+    assert storage_environment() == {"AWS_ENDPOINT_URL": "http://minio:9000", "AWS_REGION": "eu-west-1"}
+
+
+def test_a_pool_that_is_there_gets_the_new_image_and_keeps_what_a_person_changed():
+    there = {
+        "job_configuration": {"changed": "by hand"},
+        "variables": {"properties": {"image": {"default": "old"}, "env": {"default": {}}}},
+    }
+    given = with_defaults(there, "new", {"GLMSTORE_STORE": "s3://b/s"})
+    assert given["job_configuration"] == {"changed": "by hand"}
+    assert given["variables"]["properties"]["image"]["default"] == "new"
+    assert given["variables"]["properties"]["env"]["default"] == RUN_ENVIRONMENT | {
+        "GLMSTORE_STORE": "s3://b/s"
+    }
+
+
+@pytest.mark.slow
+def test_runs_in_containers_do_not_look_for_the_folder_they_were_deployed_from(
+    service, tmp_path, monkeypatch
+):
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_SERVER_ANALYTICS_ENABLED"):
+        monkeypatch.setenv(name, service.env[name])
+    file = tmp_path / "prefect.yaml"
+    deployment = {"entrypoint": "flows.maintain_store.maintain_store", "work_pool": {"name": "cpu"}}
+    steps = {}
+    for kind in ("process", "docker"):
+        file.write_text(yaml.safe_dump({"deployments": [deployment | {"name": f"in-{kind}"}]}))
+        asyncio.run(deploy(Options(deployments=file), kind))
+        with get_client(sync_client=True) as client:
+            steps[kind] = client.read_deployment_by_name(f"maintain-store/in-{kind}").pull_steps
+    assert not steps["docker"]
+    assert list(steps["process"][0]) == ["prefect.deployments.steps.set_working_directory"]
+
+
+def test_what_containers_are_deployed_with_is_otherwise_the_same(root):
+    ours = yaml.safe_load((root / "prefect.yaml").read_text())
+    with _pulling(root / "prefect.yaml", nothing=True) as copy:
+        assert yaml.safe_load(copy.read_text()) == ours | {"pull": []}
+    with _pulling(root / "prefect.yaml", nothing=False) as file:
+        assert file == root / "prefect.yaml"
