@@ -29,8 +29,8 @@ def writing(uri: str) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:
         if uri.startswith("s3://") and _DENIED.search(str(error)):
             raise StoreNotWritableError(
-                f"the store at {uri} cannot be written with these credentials: access refused. Nothing partial "
-                f"was stored. Check the policy, or use a store that is yours to write."
+                f"the store at {uri} cannot be written with these credentials: access refused. Nothing "
+                f"partial was stored. Check the policy, or use a store that is yours to write."
             ) from error
         match = _OS_ERROR.search(str(error))
         code = int(match.group(1)) if match else getattr(error, "errno", None)
