@@ -52,8 +52,8 @@ def sleeper(seconds: float = 600.0):
 '''
 DEPLOYED = """
 deployments:
-  - {name: zombie, entrypoint: "sleeper.py:sleeper", work_pool: {name: gpu}}
-  - {name: unbegun, entrypoint: "sleeper.py:sleeper", work_pool: {name: cpu}}
+  - {name: zombie, entrypoint: sleeper.sleeper, work_pool: {name: gpu}}
+  - {name: unbegun, entrypoint: sleeper.sleeper, work_pool: {name: cpu}}
 """
 
 
@@ -136,7 +136,8 @@ class Starter:
         self.url, self.out, self.sleeper = f"http://127.0.0.1:{self.port}", home / "out", home / "sleeper"
         foreign = ("PREFECT_", "GLMSTORE_STORE", "SERVE_")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
-        self.own = kept | {"PREFECT_HOME": str(home), "GLMSTORE_DEVICE": "cpu", "COLUMNS": "100"}
+        ours = {"PREFECT_HOME": str(home), "GLMSTORE_DEVICE": "cpu", "COLUMNS": "100"}
+        self.own = kept | ours | {"PYTHONPATH": str(self.sleeper)}
         self.env = self.own | {
             "PREFECT_API_URL": f"{self.url}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -146,13 +147,14 @@ class Starter:
         (self.sleeper / "sleeper.py").write_text(SLEEPER)
         (self.sleeper / "prefect.yaml").write_text(DEPLOYED)
 
-    def start(self, seed: int) -> subprocess.Popen[bytes]:
+    def start(self, seed: int, deployments: Path = ROOT / "prefect.yaml") -> subprocess.Popen[bytes]:
         """Start it under a hash seed, and wait until it is up."""
         told = ("--port", str(self.port), "--store", str(self.store), "--gpus", "1", "--grace", "5")
         patience = ("--silent", str(SILENT_S), "--unbegun", str(UNBEGUN_S))
+        deploy = ("--deployments", str(deployments))
         with self.out.open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "infra.serve", *told, *patience],
+                [sys.executable, "-m", "infra.serve", *told, *patience, *deploy],
                 cwd=ROOT,
                 env=self.own | {"PYTHONHASHSEED": str(seed)},
                 stdout=file,
@@ -201,12 +203,8 @@ def automations_of(client: SyncPrefectClient) -> set[tuple[str, ...]]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     starter = Starter(tmp_path_factory.mktemp("service"))
     with temporary_settings({PREFECT_API_URL: f"{starter.url}/api"}), get_client(sync_client=True) as client:
-        process = starter.start(seed=1)
+        process = starter.start(seed=1, deployments=starter.sleeper / "prefect.yaml")
         try:
-            deploy = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-            subprocess.run(
-                deploy, cwd=starter.sleeper, env=starter.env, check=True, stdout=subprocess.DEVNULL
-            )
             run_of_crash, _ = starter.sleeping(client)
             automations = automations_of(client)
             process.send_signal(signal.SIGSTOP)  # it would start again what dies before it
