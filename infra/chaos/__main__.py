@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from rich.console import Console
@@ -28,12 +29,22 @@ FAULTS = ("kills", "pauses", "storage", "disk", "upkeep", "soak", "flows", "cloc
 _WAITING = {"flows", "clocks"}
 """Faults that mostly wait, and meet no others' files: they run beside the rest."""
 
+_told_to_end = Event()
+
+
+def _end(*_: object) -> None:
+    """Leave by an exception, so that what was started is ended too."""
+    _told_to_end.set()
+    sys.exit(143)
+
 
 def struck(fault: str, place: Place) -> Iterator[Outcome]:
     """Run one family of faults; one that could not be run is an outcome that is not ok."""
     try:
         yield from import_module(f"infra.chaos.faults.{fault}").run(place)
     except Exception as error:  # noqa: BLE001 - it is shown, recorded and fails the run
+        if _told_to_end.is_set():  # Lance makes an error of its own of what a signal raises within it
+            sys.exit(143)
         traceback.print_exc()
         yield Outcome(f"{fault}: could not be run", broken=[f"{type(error).__name__}: {error}"])
 
@@ -92,7 +103,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     if unknown := sorted(set(chosen.faults) - set(FAULTS)):
         parser.error(f"no fault is called {', '.join(unknown)}; there are {', '.join(FAULTS)}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended too
+    signal.signal(signal.SIGTERM, _end)
     os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     faults = chosen.faults or FAULTS
     here = [fault for fault in faults if fault not in _WAITING] or faults

@@ -22,10 +22,17 @@ Step = tuple[str, int]
 
 
 class Mother:
-    """The process that forks the writers of all nests; see :mod:`infra.chaos.writer`."""
+    """The process that forks the writers of all nests; see :mod:`infra.chaos.writer`.
+
+    Attributes
+    ----------
+    in_step
+        Whether every answer was read. Not once this process was told to end while it waited for one.
+    """
 
     def __init__(self) -> None:
         self._started: subprocess.Popen[str] | None = None
+        self.in_step = True
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +61,9 @@ class Mother:
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         self._process.stdin.write(json.dumps(words) + "\n")
         self._process.stdin.flush()
+        self.in_step = False
         answer = self._process.stdout.readline()
+        self.in_step = True
         if not answer:
             raise RuntimeError(f"no writers can be started: their mother ended with {self._process.wait()}")
         return int(answer)
@@ -147,7 +156,8 @@ class Nest:
         for pid in list(self._alive):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            self.reap(pid)
+            if self._mother.in_step:
+                self.reap(pid)
 
 
 def kill_in_the_middle(
