@@ -58,9 +58,9 @@ async def template(
 
 
 def with_defaults(template: dict[str, Any], image: str, environment: dict[str, str]) -> dict[str, Any]:
-    """Return a container's job template with this image and environment, all else as it is."""
+    """Return a container's job template with this image and these variables, all else as it is."""
     found = copy.deepcopy(template)
     variables = found["variables"]["properties"]
     variables["image"]["default"] = image
-    variables["env"]["default"] = RUN_ENVIRONMENT | environment
+    variables["env"]["default"] = (variables["env"].get("default") or {}) | RUN_ENVIRONMENT | environment
     return found

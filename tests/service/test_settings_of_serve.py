@@ -112,13 +112,14 @@ def test_containers_learn_where_storage_is_and_not_who_may_use_it(monkeypatch):
 def test_a_pool_that_is_there_gets_the_new_image_and_keeps_what_a_person_changed():
     there = {
         "job_configuration": {"changed": "by hand"},
-        "variables": {"properties": {"image": {"default": "old"}, "env": {"default": {}}}},
+        "variables": {"properties": {"image": {"default": "old"}, "env": {"default": {"OWN": "1"}}}},
     }
     given = with_defaults(there, "new", {"GLMSTORE_STORE": "s3://b/s"})
     assert given["job_configuration"] == {"changed": "by hand"}
     assert given["variables"]["properties"]["image"]["default"] == "new"
     assert given["variables"]["properties"]["env"]["default"] == RUN_ENVIRONMENT | {
-        "GLMSTORE_STORE": "s3://b/s"
+        "OWN": "1",
+        "GLMSTORE_STORE": "s3://b/s",
     }
 
 
