@@ -238,7 +238,8 @@ class Connection:
                 if (there := self.handle(name)) is not None:  # another writer was first
                     return there, False
                 raise
-        return self.handle(name), True
+            made = self._handles[name] = self._database.open_table(name)
+        return made, made.version == 1
 
     def _commit_first(self, place: str, data: pa.Table, file_version: str | None) -> None:
         options = self._options

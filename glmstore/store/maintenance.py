@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 from lancedb.index import IvfFlat
 
+from glmstore.objects import open_objects
 from glmstore.objects.writing import writing
 from glmstore.store.connection import Connection
 from glmstore.store.pins import READER_TAG, SNAPSHOT_TAG
@@ -85,35 +86,30 @@ def _compact_and_clean(
     connection: Connection, name: str, handle: Any, older_than: timedelta
 ) -> dict[str, int]:
     if connection.in_memory:
-        before = handle.stats()["fragment_stats"]["num_fragments"]
+        files = handle.stats()["fragment_stats"]["num_fragments"]
         handle.optimize(cleanup_older_than=_NEVER)
         after = handle.stats()["fragment_stats"]["num_fragments"]
-        return {"rows": handle.count_rows(), "files_before": before, "files_after": after, "bytes_freed": 0}
-    before = len(handle.to_lance().get_fragments())
-    tries = 1
-    while True:
+        return {"rows": handle.count_rows(), "files_before": files, "files_after": after, "bytes_freed": 0}
+    before, freed = -1, 0
+    for attempt in range(1, _ATTEMPTS + 1):
         try:
+            handle.checkout_latest()
+            before = len(handle.to_lance().get_fragments()) if before < 0 else before
             _compact(handle)
             _drop_stale_tags(connection, handle)
-            freed = handle.to_lance().cleanup_old_versions(
+            cleaned = handle.to_lance().cleanup_old_versions(
                 older_than=older_than, error_if_tagged_old_versions=False
             )
+            freed += int(cleaned.bytes_removed)
             handle.checkout_latest()
             after, rows = len(handle.to_lance().get_fragments()), int(handle.count_rows())
             break
         except (OSError, RuntimeError, ValueError) as error:
             met = re.search("conflict|not found", str(error), re.IGNORECASE)
-            if met is None or tries == _ATTEMPTS:
+            if met is None or attempt == _ATTEMPTS:
                 raise
-            tries += 1
             log.info("another process is merging the files of %s; looking again at what is left", name)
-            handle.checkout_latest()
-    return {
-        "rows": rows,
-        "files_before": before,
-        "files_after": after,
-        "bytes_freed": int(freed.bytes_removed),
-    }
+    return {"rows": rows, "files_before": before, "files_after": after, "bytes_freed": freed}
 
 
 def _compact(handle: Any) -> None:
@@ -167,24 +163,24 @@ def _drop_stale_tags(connection: Connection, handle: Any) -> None:
 
 def orphan_tables(connection: Connection) -> list[str]:
     """Return view and item tables that no view, benchmark or snapshot names."""
+    names = [name for name in connection.names() if name.startswith((VIEW_PREFIX, ITEMS_PREFIX))]
     kept = {name for snapshot in Snapshots(connection).all().values() for name in snapshot.versions}
     for record in ViewCatalogue(connection).records().values():
-        kept.update(record.tables(connection))
+        kept.update(filter(record.owns, names))  # one that has no version yet is being created
     benchmarks = connection.read(BENCHMARKS)
     if benchmarks is not None:
         kept.update(f"{ITEMS_PREFIX}{digest}" for digest in benchmarks.frame(["digest"])["digest"])
-    return [n for n in connection.names() if n.startswith((VIEW_PREFIX, ITEMS_PREFIX)) and n not in kept]
+    return [name for name in names if name not in kept]
 
 
 def sweep_orphans(connection: Connection) -> None:
     """Remove tables nobody names and rows nobody sees, once they are a day old.
 
     The day is for writers at work: a benchmark's items, and a cell's predictions, are written before the row
-    that names them.
+    that names them, and the files of a table before its first version.
     """
     for name in orphan_tables(connection):
-        handle = connection.handle(name)
-        if handle is None or _last_written(handle) < datetime.now(UTC) - _ABANDONED:
+        if _untouched(connection, name) > _ABANDONED:
             connection.drop(name)
     results, cutoff = ResultTables(connection), stamp_before(_ABANDONED.total_seconds())
     gone = [stamp for stamp in results.superseded() if stamp < cutoff]
@@ -203,6 +199,13 @@ def _quoted(stamps: list[str]) -> str:
     return ", ".join(f"'{stamp}'" for stamp in stamps)
 
 
-def _last_written(handle: Any) -> datetime:
-    newest: datetime = handle.list_versions()[-1]["timestamp"]
-    return newest.astimezone(UTC)
+def _untouched(connection: Connection, name: str) -> timedelta:
+    """Return for how long nobody has written to a table; by its files, while it has no version."""
+    handle = connection.handle(name)
+    if handle is not None:
+        newest: datetime = handle.list_versions()[-1]["timestamp"]
+        return datetime.now(UTC) - newest.astimezone(UTC)
+    files = open_objects(connection.uri)
+    ages = [files.age_s(file) for file in files.names(f"{name}.lance/")]
+    # Without a file yet it was begun a moment ago; one that is gone was removed a moment ago.
+    return timedelta(seconds=min((age or 0.0 for age in ages), default=0.0))

@@ -56,10 +56,14 @@ class ViewRecord:
             return {self.table_stem: None} if connection.handle(self.table_stem) is not None else {}
         found = {}
         for name in connection.names(self.table_stem):
-            match = _TOKENS.fullmatch(name.removeprefix(self.table_stem))
-            if match and connection.handle(name) is not None:
-                found[name] = int(match.group(1))
+            if self.owns(name) and connection.handle(name) is not None:
+                found[name] = int(name.rpartition("_t")[2])
         return {name: found[name] for name in sorted(found, key=found.__getitem__)}
+
+    def owns(self, name: str) -> bool:
+        """Return whether a table called `name` is this view's, or would be if it were there."""
+        rest = name.removeprefix(self.table_stem)
+        return rest != name and (bool(_TOKENS.fullmatch(rest)) if self.view.is_token_level else not rest)
 
 
 class ViewCatalogue:

@@ -116,7 +116,7 @@ def test_a_damaged_adapter_is_refused_and_not_judged(store: FeatureStore, tmp_pa
     (folder,) = run_cell(store, cell, SETTINGS, tmp_path).adapters
     path = folder / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(WeightsError, match="delete the folder and train again"):
+    with pytest.raises(WeightsError, match="fine-tune again with --force"):
         run_cell(store, cell, SETTINGS, tmp_path)
 
 

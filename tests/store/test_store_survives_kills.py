@@ -7,7 +7,7 @@ from pathlib import Path
 from glmstore.store import FeatureStore
 from infra.chaos.census import census
 from infra.chaos.content import STEPS
-from infra.chaos.nest import Nest, kill_in_the_middle
+from infra.chaos.nest import Mother, Nest, kill_in_the_middle
 
 CHUNKS = range(32)
 EVERYTHING = {(step, n) for n in CHUNKS for step in STEPS if step != "optimize"}
@@ -28,7 +28,7 @@ def assert_whole(place: Path, nest: Nest) -> None:
 
 def test_no_kill_loses_an_acknowledged_row_or_shows_a_partial_one(tmp_path: Path) -> None:
     place, chance, killed = tmp_path / "store", random.Random(1), Counter[str]()
-    with Nest(str(place), tmp_path / "nest") as nest:
+    with Mother() as mother, Nest(mother, str(place), tmp_path / "nest") as nest:
         for _ in range(MOST_WRITERS):
             undone = [n for n in CHUNKS if ("results", n) not in nest.acknowledged()]
             if (killed.total() >= KILLS and len(killed) >= 4) or not undone:
@@ -45,7 +45,7 @@ def test_no_kill_loses_an_acknowledged_row_or_shows_a_partial_one(tmp_path: Path
 
 
 def test_concurrent_writers_of_the_same_and_other_keys_lose_and_double_nothing(tmp_path: Path) -> None:
-    with Nest(str(tmp_path / "store"), tmp_path / "nest") as nest:
+    with Mother() as mother, Nest(mother, str(tmp_path / "store"), tmp_path / "nest") as nest:
         running = [nest.write([*CHUNKS[first:], *CHUNKS[:first]]) for first in (0, 0, 3, 16)]
         assert [nest.reap(pid) for pid in running] == [0, 0, 0, 0]
         assert_whole(tmp_path / "store", nest)

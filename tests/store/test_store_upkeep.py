@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import doctest
+import os
+import shutil
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import pytest
 import glmstore.store
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec
 from glmstore.errors import UnknownNameError
-from glmstore.store import FeatureStore, maintenance
+from glmstore.store import FeatureStore, connection, maintenance
 
 AT_ONCE = timedelta(microseconds=1)
 SPEC = BenchmarkSpec(
@@ -241,3 +244,71 @@ def test_the_example_in_the_documentation_runs() -> None:
     outcome = doctest.testmod(glmstore.store)
     assert outcome.attempted > 10
     assert outcome.failed == 0
+
+
+@pytest.mark.parametrize("pooling", ["mean", "tokens"])
+def test_a_table_that_is_being_created_is_not_swept(
+    tmp_path: Path, make_view, origin, pooling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = FeatureStore.open(tmp_path / "s"), FeatureStore.open(tmp_path / "s")
+    view, write_files = make_view(pooling=pooling), connection.write_fragments
+    store.declare(view, origin(8))
+
+    def interrupted(*arguments, **options):
+        files = write_files(*arguments, **options)
+        other.optimize(older_than=AT_ONCE)
+        return files
+
+    monkeypatch.setattr(connection, "write_fragments", interrupted)
+    keys = store.add_sequences(["ACGT", "TTTT"])
+    vectors = np.ones((2, 8) if pooling == "mean" else (2, 3, 8), np.float16)
+    assert store.write(view, keys, vectors) == 2
+    store.register_benchmark(SPEC, toy_items([0.0, 1.0]))
+    np.testing.assert_array_equal(other.read(view, keys).values, vectors)
+    assert len(other.benchmark_items("toy")) == 2
+    assert other.check().problems == []
+
+
+def test_what_a_killed_creator_left_is_swept_once_it_is_old(
+    disk_store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    disk_store.add_sequences(["ACGT"])
+    with monkeypatch.context() as during:
+        during.setattr(connection.lance.LanceDataset, "commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            disk_store.register_benchmark(SPEC, toy_items([0.0]))
+    (left,) = (path for path in Path(disk_store.uri).iterdir() if path.name.startswith("benchmark_items_"))
+    disk_store.optimize()
+    assert left.exists()
+    two_days = time.time() - 2 * 86_400
+    for path in left.rglob("*"):
+        os.utime(path, (two_days, two_days))
+    disk_store.optimize()
+    assert not left.exists()
+
+
+def test_a_creator_that_sleeps_until_its_table_was_made_changed_and_cleaned_loses_nothing(
+    tmp_path: Path, make_view, origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, other = FeatureStore.open(tmp_path / "s"), FeatureStore.open(tmp_path / "s")
+    view, commit = make_view(), connection.Connection._commit_first
+    late.declare(view, origin(8))
+    keys = late.add_sequences(["ACGT", "TTTT", "CCCC", "GGGG"])
+    vectors = np.arange(32, dtype=np.float16).reshape(4, 8)
+
+    def too_late(self, place, data, file_version) -> None:
+        monkeypatch.setattr(connection.Connection, "_commit_first", commit)
+        for row in (1, 2, 3):
+            other.write(view, [keys[row]], vectors[row : row + 1])
+        other.optimize(older_than=AT_ONCE)
+        commit(self, str(tmp_path / "elsewhere"), data, file_version)
+        assert not set(Path(place, "_versions").iterdir()) & set((tmp_path / "elsewhere/_versions").iterdir())
+        shutil.copytree(tmp_path / "elsewhere", place, dirs_exist_ok=True)
+
+    monkeypatch.setattr(connection.Connection, "_commit_first", too_late)
+    late.write(view, keys[:1], vectors[:1])
+    for store in (late, other, FeatureStore.open(tmp_path / "s")):
+        np.testing.assert_array_equal(store.read(view, keys).values, vectors)
