@@ -27,7 +27,7 @@ from glmstore.objects import Objects, open_objects
 SECONDS = 60.0
 _FOLDER = "_leases"
 _ASKED = 12
-"""How many requests to the storage may go without an answer, one after the other, before a lease expires."""
+"""The share of a lease's seconds that a request to the storage is given to connect, and again to answer."""
 _SWEPT_AFTER_S = 86_400.0
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def try_lease(uri: str, name: str, seconds: float = SECONDS) -> Iterator[Held | 
         yield held
     finally:
         held.stop()
-        keeper.join()  # for one request at most, which has little time
+        keeper.join()  # for one renewal at most, whose requests have little time
         held.release()
 
 

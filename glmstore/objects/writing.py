@@ -17,6 +17,13 @@ _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _DENIED = re.compile(r"status(?: code)?: 403\b|the operation lacked the necessary privileges", re.IGNORECASE)
 
 
+def _said(error: BaseException) -> str:
+    """Return the code and words of S3's answer, or what is said of them."""
+    told = str(error)
+    parts = [m[1] for tag in ("Code", "Message") if (m := re.search(rf"<{tag}>([^<]*)</{tag}>", told))]
+    return ": ".join(parts) or told.splitlines()[0][-200:]
+
+
 @contextmanager
 def writing(uri: str) -> Iterator[None]:
     """Turn refusals of the operating system and of object storage into :class:`StoreNotWritableError`.
@@ -29,8 +36,8 @@ def writing(uri: str) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:
         if uri.startswith("s3://") and _DENIED.search(str(error)):
             raise StoreNotWritableError(
-                f"the store at {uri} cannot be written with these credentials: access refused. Nothing "
-                f"partial was stored. Check the policy, or use a store that is yours to write."
+                f"the store at {uri} cannot be written: access refused. Nothing partial was stored. Check "
+                f"the credentials, the policy and this machine's clock; S3 said: {_said(error)}"
             ) from error
         match = _OS_ERROR.search(str(error))
         code = int(match.group(1)) if match else getattr(error, "errno", None)

@@ -46,6 +46,8 @@ def connect(place: str) -> tuple[Any, dict[str, str] | None]:
         if lance_cannot_reach(error):
             raise S3UnavailableError(f"no store can be opened at {place} now: {reason}.") from error
         if _DENIED.search(reason):
-            raise S3RefusedError(f"{place}: access refused, even to look. Check the policy.") from error
+            raise S3RefusedError(
+                f"{place}: access refused, even to look. Check the credentials and the policy."
+            ) from error
         raise StoreError(f"no store can be opened at {place}: {reason}.") from error
     return database, options

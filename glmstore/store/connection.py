@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,7 +26,6 @@ from glmstore.store.schema import check_table_name
 from glmstore.store.table import PinnedTable
 
 MEMORY = "memory://"
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _IN_THIS_PROCESS = Lock()
 _INDEXED_ROWS = 40_000_000
 """Rows whose key indexes are kept in memory, over all tables of a connection; 40 bytes each."""
@@ -49,7 +47,7 @@ def normalise_uri(uri: str | Path) -> str:
 
 def local_path(uri: str) -> Path | None:
     """Return the directory of a normalised URI, None where it is no local one."""
-    return None if _SCHEME.match(uri) else Path(uri)
+    return None if uri.startswith(("s3://", MEMORY)) else Path(uri)
 
 
 class Connection:

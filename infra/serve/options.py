@@ -36,7 +36,8 @@ class Options:
         URI that runs work on unless their form says otherwise.
     gpus
         Runs that the gpu pool takes at once, on all machines together; so many workers are started here at
-        most, one for each GPU of this machine, or one without any. 0: none.
+        most, one for each GPU of this machine. Without a GPU one that computes on the CPU is started if this
+        is 1, and none if it is more. 0: none.
     cpu_runs
         Runs the cpu worker takes at once.
     notify_url
@@ -78,7 +79,9 @@ class Options:
 
     @property
     def seen_as(self) -> str:
-        """Of the UI, for browsers on any machine that can reach it."""
+        """Of the UI, for browsers on any machine that can reach it: PREFECT_UI_URL, where that is set."""
+        if said := os.environ.get("PREFECT_UI_URL"):
+            return said.rstrip("/")
         host = socket.gethostname() if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104  (compared)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
@@ -91,7 +94,7 @@ class Options:
         """Return what every process of the service finds in its environment."""
         found = PREFECT_QUIET | {
             "PREFECT_API_URL": self.api,
-            "PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL", self.seen_as),
+            "PREFECT_UI_URL": self.seen_as,
             "PREFECT_UI_API_URL": os.environ.get("PREFECT_UI_API_URL", f"{self.seen_as}/api"),
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": _LEASES,

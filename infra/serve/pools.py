@@ -10,6 +10,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.workers.process import ProcessWorker
 
 from infra.serve.options import PREFECT_QUIET
+from infra.serve.results import SET_UP
 
 Kind = Literal["process", "docker", "kubernetes"]
 
@@ -62,5 +63,6 @@ def with_defaults(template: dict[str, Any], image: str, environment: dict[str, s
     found = copy.deepcopy(template)
     variables = found["variables"]["properties"]
     variables["image"]["default"] = image
-    variables["env"]["default"] = (variables["env"].get("default") or {}) | RUN_ENVIRONMENT | environment
+    others = {k: v for k, v in (variables["env"].get("default") or {}).items() if k not in SET_UP}
+    variables["env"]["default"] = others | RUN_ENVIRONMENT | environment
     return found

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import AsyncIterator, Iterable
+from hashlib import blake2b
+from pathlib import Path
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -17,6 +20,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.settings import PREFECT_HOME
 from prefect.states import Crashed
 
 from infra.serve.children import processes_of_runs
@@ -28,15 +32,21 @@ _PAGE = 200
 
 
 def worker_name(pool: str, number: int | None = None) -> str:
-    """Return the name of a worker of this machine, by which it is known again."""
-    return "-".join([pool, socket.gethostname(), *([] if number is None else [str(number)])])
+    """Return the name of a worker of this service, by which it is known again.
+
+    The host's name is for people; what follows it differs between machines, users and Prefect homes.
+    """
+    machine = Path("/etc/machine-id")
+    parts = (machine.read_text() if machine.is_file() else "", os.getuid(), PREFECT_HOME.value())
+    own = blake2b(repr(parts).encode(), digest_size=3).hexdigest()
+    return "-".join([pool, socket.gethostname(), own, *([] if number is None else [str(number)])])
 
 
 async def end_abandoned(client: PrefectClient) -> list[str]:
-    """Mark as Crashed the runs of this machine that no process carries on; return their names.
+    """Mark as Crashed the runs of this service that no process carries on; return their names.
 
-    To be called while no worker runs here. Prefect does not record on which machine a run is, so a pool that
-    workers of other machines have served too is left to the automations.
+    To be called while none of its workers runs. Prefect does not record where a run is, so a pool that
+    others' workers have served too is left to the automations.
     """
     alive = processes_of_runs()
     left = []
@@ -46,7 +56,9 @@ async def end_abandoned(client: PrefectClient) -> list[str]:
             left += [run async for run in _under_way(client, of_pool) if str(run.id) not in alive]
     for run in left:  # grows by the flows that they called
         called = FlowRunFilterParentFlowRunId(any_=[run.id])
-        left += [child async for child in _under_way(client, parent=called)]
+        children = [child async for child in _under_way(client, parent=called)]
+        # One of a deployment has a process of its own, and is judged in its own pool.
+        left += [child for child in children if child.deployment_id is None]
     await mark_crashed(client, [run.id for run in left], "Its process was gone when the service started.")
     return [run.name for run in left]
 
@@ -62,7 +74,8 @@ async def mark_crashed(client: PrefectClient, runs: Iterable[UUID], why: str) ->
 
 async def _is_ours(client: PrefectClient, pool: str) -> bool:
     own = re.compile(rf"{re.escape(worker_name(pool))}(-\d+)?")
-    return all(own.fullmatch(worker.name) for worker in await client.read_workers_for_work_pool(pool))
+    workers = await client.read_workers_for_work_pool(pool)
+    return bool(workers) and all(own.fullmatch(worker.name) for worker in workers)
 
 
 async def _under_way(

@@ -11,6 +11,14 @@ BLOCK = "glmstore-results"
 _WHERE = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
 
 
+SET_UP = frozenset(_WHERE) | {
+    "GLMSTORE_STORE",
+    "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER",
+}
+"""Variables that are ours to set and to take away again in the environment of a pool's runs."""
+
+
 def storage_environment() -> dict[str, str]:
     """Return what this process's environment says of where object storage is; nothing of who may use it."""
     return {name: value for name in _WHERE if (value := os.environ.get(name))}

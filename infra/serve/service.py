@@ -78,13 +78,14 @@ async def serve(options: Options, home: Path, console: Console) -> None:
         await _first(asked.wait(), children.until_broken())
     finally:
         console.print(f"\nEnding; runs have {options.grace_s:g} s to end (Ctrl-C again: at once) …")
-        await _end(children, hurry)
+        await _end(children, hurry, console)
         console.print("Ended: workers, then the server.")
 
 
-async def _end(children: Children, hurry: asyncio.Event) -> None:
+async def _end(children: Children, hurry: asyncio.Event, console: Console) -> None:
     """End workers and runs, let the server know which runs those were, end it."""
     from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectException
 
     from infra.serve.reconciling import mark_crashed
 
@@ -92,6 +93,9 @@ async def _end(children: Children, hurry: asyncio.Event) -> None:
         if runs := await children.stop(hurry, but="server"):
             async with get_client() as client:
                 await mark_crashed(client, map(UUID, sorted(runs)), "The service that ran it was stopped.")
+    except (httpx.HTTPError, PrefectException) as error:
+        problem = type(error).__name__
+        console.print(f"The server could not be told which runs ended ({problem}); the next start tells it.")
     finally:
         await children.stop(hurry)
 
@@ -162,8 +166,9 @@ def _workers(options: Options, environment: dict[str, str]) -> list[Child]:
     no_gpu = {"CUDA_VISIBLE_DEVICES": "", "GLMSTORE_DEVICE": "cpu"}
     children = [Child("worker-cpu", cpu, everywhere | no_gpu, options.grace_s)]
     visible = visible_gpus()
-    for number in range(min(options.gpus, max(1, len(visible)))):
-        own = {"CUDA_VISIBLE_DEVICES": visible[number]} if number < len(visible) else {}
+    stand_in = int(options.gpus == 1)  # without a GPU the CPU does; with more slots they are other machines'
+    for number in range(min(options.gpus, len(visible) or stand_in)):
+        own = {"CUDA_VISIBLE_DEVICES": visible[number]} if visible else no_gpu
         command = _worker("gpu", worker_name("gpu", number), 1)
         children.append(Child(f"worker-gpu-{number}", command, everywhere | own, options.grace_s))
     return children

@@ -195,7 +195,7 @@ def test_a_place_that_may_only_be_read_is_named_when_it_is_written(
         store = FeatureStore.open("s3://bucket/store")
         assert store.sequences().height == 1
         for writing in (lambda: store.add_sequences(["TTTT"]), lambda: store.snapshot("now")):
-            with pytest.raises(StoreNotWritableError, match="these credentials: access refused"):
+            with pytest.raises(StoreNotWritableError, match="cannot be written: access refused"):
                 writing()
 
 

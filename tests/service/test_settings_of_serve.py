@@ -10,6 +10,7 @@ import pytest
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.server.events.schemas.automations import EventTrigger
+from prefect.settings import PREFECT_HOME, temporary_settings
 
 from glmstore.errors import StoreError
 from infra.serve import service as module
@@ -17,6 +18,7 @@ from infra.serve.automations import _told, _wanted
 from infra.serve.options import Options, lasting_store
 from infra.serve.pools import RUN_ENVIRONMENT, with_defaults
 from infra.serve.provision import _pulling, deploy
+from infra.serve.reconciling import worker_name
 from infra.serve.results import storage_environment
 
 TOLD = """
@@ -99,6 +101,27 @@ def test_every_gpu_has_one_worker_and_the_cpu_pool_none(monkeypatch):
     assert "GLMSTORE_DEVICE" not in first.env
 
 
+@pytest.mark.parametrize(("asked", "workers"), [(0, 0), (1, 1), (3, 0)])
+def test_without_a_gpu_the_cpu_stands_in_for_one_but_not_for_those_of_other_machines(
+    monkeypatch, asked: int, workers: int
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    started = module._workers(Options(gpus=asked), {})[1:]
+    assert [child.env["GLMSTORE_DEVICE"] for child in started] == ["cpu"] * workers
+
+
+def test_workers_of_another_home_are_not_taken_for_ours(tmp_path):
+    own = worker_name("gpu", 0)
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        assert worker_name("gpu", 0) != own
+    assert worker_name("gpu", 0) == own
+
+
+def test_people_are_told_the_address_that_a_proxy_gives_the_ui(monkeypatch):
+    monkeypatch.setenv("PREFECT_UI_URL", "https://prefect.example.org/")
+    assert Options(host="0.0.0.0").seen_as == "https://prefect.example.org"  # noqa: S104
+
+
 def test_containers_learn_where_storage_is_and_not_who_may_use_it(monkeypatch):
     for name in ("ENDPOINT_URL", "ENDPOINT_URL_S3", "REGION", "DEFAULT_REGION", "PROFILE", "SESSION_TOKEN"):
         monkeypatch.delenv(f"AWS_{name}", raising=False)
@@ -114,6 +137,7 @@ def test_a_pool_that_is_there_gets_the_new_image_and_keeps_what_a_person_changed
         "job_configuration": {"changed": "by hand"},
         "variables": {"properties": {"image": {"default": "old"}, "env": {"default": {"OWN": "1"}}}},
     }
+    there["variables"]["properties"]["env"]["default"]["AWS_ENDPOINT_URL"] = "http://where-it-was:9000"
     given = with_defaults(there, "new", {"GLMSTORE_STORE": "s3://b/s"})
     assert given["job_configuration"] == {"changed": "by hand"}
     assert given["variables"]["properties"]["image"]["default"] == "new"
