@@ -18,11 +18,16 @@ from infra.chaos.storage import Proxy
 _AT_ONCE = 3
 """No more, so that none is away for the 30 s after which its client would ask again, and see the other."""
 _POINTS = 12
-"""The seventh is the commit of the empty table; those after it write the first rows."""
+"""The seventh is the commit of the table with its first rows."""
+_CHUNKS = (0, 1, 2)
+"""The first is the paused writer's; the others' make two versions, so that the first can be cleaned away."""
 
 
 def run(place: Place) -> Iterator[Outcome]:
-    """Pause a writer at each point, a few at once; let another fill the table; let the first go on."""
+    """Pause a writer at each point, a few at once; let another fill the table; let the first go on.
+
+    At every second point the other cleans away the first version of its table too.
+    """
     points = (2, 6, 7) if place.short else range(1, _POINTS + 1)
     outcome = Outcome("creator of a table paused while another fills it, in S3", expected=len(points))
     where = [_pause(place, outcome, points[i : i + _AT_ONCE]) for i in range(0, len(points), _AT_ONCE)]
@@ -35,11 +40,13 @@ def _pause(place: Place, outcome: Outcome, points: Sequence[int]) -> str:
         paused = [stack.enter_context(_Paused(place, n)) for n in points]
         for one in paused:
             one.wait()
-        others = [(one, one.nest.write([1])) for one in paused]
+        others = [(one, one.nest.write(_CHUNKS[1:])) for one in paused]
         codes = [one.nest.reap(pid) for one, pid in others]
+        cleaning = [(one, one.nest.optimize(0.1)) for one in paused if one.n % 2 == 0]
+        codes += [one.nest.reap(pid) for one, pid in cleaning]
         outcome.require(not any(codes), f"the others ended with {codes}")
         for one in paused:
-            outcome.trials += one.held and ("pooled", 1) in one.nest.acknowledged()
+            outcome.trials += one.held and ("pooled", 2) in one.nest.acknowledged()
             os.kill(one.pid, signal.SIGCONT)
         for one in paused:
             one.settle(outcome)
@@ -91,7 +98,7 @@ class _Paused:
     def settle(self, outcome: Outcome) -> None:
         """Wait for it and count; if it failed, by name, run it again and count again."""
         code = self.nest.reap(self.pid)
-        found = census(self.nest.uri, [0, 1], self.nest.acknowledged())
+        found = census(self.nest.uri, _CHUNKS, self.nest.acknowledged())
         found.notes = [f"stopped at {self.n}: {self.at}: {note}" for note in found.notes]
         outcome.found.join(found)
         unnamed = [said for said in self.nest.failures() if not said.startswith("named")]
@@ -100,4 +107,4 @@ class _Paused:
             outcome.require(bool(self.nest.failures()), f"it ended with {code} and said nothing")
             again = self.nest.reap(self.nest.write([0]))
             outcome.require(again == 0, f"the rerun ended with {again}: {self.nest.failures()[-1:]}")
-            outcome.found.join(census(self.nest.uri, [0, 1], self.nest.acknowledged()))
+            outcome.found.join(census(self.nest.uri, _CHUNKS, self.nest.acknowledged()))
