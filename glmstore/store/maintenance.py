@@ -95,7 +95,7 @@ def _compact_and_clean(
         try:
             handle.checkout_latest()
             before = len(handle.to_lance().get_fragments()) if before < 0 else before
-            _compact(handle)
+            _compact(handle, others_may=attempt == _ATTEMPTS)
             _drop_stale_tags(connection, handle)
             cleaned = handle.to_lance().cleanup_old_versions(
                 older_than=older_than, error_if_tagged_old_versions=False
@@ -112,16 +112,24 @@ def _compact_and_clean(
     return {"rows": rows, "files_before": before, "files_after": after, "bytes_freed": freed}
 
 
-def _compact(handle: Any) -> None:
-    """Merge small files a gigabyte at a time, copying encoded pages, so that memory stays bounded."""
+def _compact(handle: Any, *, others_may: bool) -> None:
+    """Merge small files a gigabyte at a time, copying encoded pages, so that memory stays bounded.
+
+    With `others_may` the files are left to another process that merges them and was faster.
+    """
     options: dict[str, Any] = {
         "target_rows_per_fragment": _rows_per_file(handle),
         "max_source_bytes": _PASS_BYTES,
         "compaction_mode": "try_binary_copy",
         "num_threads": 1,
     }
-    while handle.to_lance().optimize.compact_files(**options).files_removed:
-        pass
+    try:
+        while handle.to_lance().optimize.compact_files(**options).files_removed:
+            pass
+    except (OSError, RuntimeError) as error:
+        if not others_may or "conflict" not in str(error).lower():
+            raise
+        log.info("files of %s are left to the processes that are merging them", handle.name)
 
 
 def _rows_per_file(handle: Any) -> int:
