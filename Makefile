@@ -5,6 +5,7 @@
 #   make serve                Prefect server, workers and deployments on this machine until Ctrl-C; STORE=s3://…
 #                             HOST=0.0.0.0 PORT=4300 GPUS=2 NOTIFY_URL=https://…
 #                             (all options: python -m infra.serve --help)
+#   make storage DIR=DIR      object storage on this machine, for trials; PORT=9000
 #   make test | lint          what CI runs
 #   make bench | load         speed figures; what one server carries
 #
@@ -21,9 +22,9 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 
-.PHONY: help setup demo serve test lint format bench chaos load constraints clean
+.PHONY: help setup demo serve storage test lint format bench chaos load constraints clean
 help:
-	@sed -n '3,12s/^# \{0,2\}//p' Makefile
+	@sed -n '3,13s/^# \{0,2\}//p' Makefile
 
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 OR_SAY_WHY = 2>$(VENV)/pip.log || { cat $(VENV)/pip.log; exit 1; }
@@ -51,6 +52,9 @@ demo: $(VENV)/.run
 serve: $(VENV)/.service
 	@exec $(BIN)/python -m infra.serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) \
 	  $(if $(STORE),--store $(STORE)) $(if $(GPUS),--gpus $(GPUS)) $(if $(NOTIFY_URL),--notify-url $(NOTIFY_URL))
+
+storage: $(VENV)/.service
+	@exec $(BIN)/python -m infra.s3 $(if $(PORT),--port $(PORT)) $(or $(DIR),$(error say where: make storage DIR=…))
 
 test: $(VENV)/.dev
 	@bash infra/apt.sh

@@ -1,4 +1,4 @@
-"""Object storage on one machine, for trials and tests: ``python -m infra.s3 [--port 9000] DIR``.
+"""Object storage on one machine, for trials and tests: ``make storage DIR=DIR [PORT=9000]``.
 
 Listens on loopback only and checks no credentials. Each folder of DIR is a bucket. Prints the environment
 that leads there, and ends at SIGTERM and at Ctrl-C.
