@@ -7,7 +7,7 @@
 #                             (all options: python -m infra.serve --help)
 #   make storage DIR=DIR      object storage on this machine, for trials; PORT=9000
 #   make test | lint          what CI runs
-#   make bench | load         speed figures; what one server carries
+#   make bench | load | chaos speed figures; what one server carries; whether faults lose anything
 #
 # PYTHON=python3.12 picks the interpreter. TORCH_INDEX=URL installs torch from that index first (PyTorch's CPU
 # wheels, say); without it pip takes the build its own configuration offers.
