@@ -136,7 +136,7 @@ def alone(store: str, work: str) -> AbstractContextManager[Held]:
     return lease(store, work, Settings().lease_seconds)
 
 
-def compute_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+def compute_task(name: str, *, every_core: bool = False) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Return a decorator for tasks that read from the store, compute, and write back to it.
 
     Prefect's own result cache stays out of it: whether a chunk or a cell is done is asked of the store, which
@@ -146,32 +146,16 @@ def compute_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
     ----------
     name
         Template of the task run's name over the task's parameters.
-    """
-
-    def decorate(function: Callable[P, R]) -> Task[P, R]:
-        @wraps(function)
-        def with_its_share(*args: P.args, **kwargs: P.kwargs) -> R:
-            _take_share_of_cores()
-            return function(*args, **kwargs)
-
-        return lone_task(name)(with_its_share)
-
-    return decorate
-
-
-def lone_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Return a decorator for tasks as of :func:`compute_task` that nothing runs beside: they use every core.
-
-    Parameters
-    ----------
-    name
-        Template of the task run's name over the task's parameters.
+    every_core
+        Let it use all cores, for tasks that nothing runs beside.
     """
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
         @wraps(function)
         def watched(*args: P.args, **kwargs: P.kwargs) -> R:
             watch_this_process()
+            if not every_core:
+                _take_share_of_cores()
             return function(*args, **kwargs)
 
         return task(

@@ -10,10 +10,10 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from glmstore.pretraining import HeldOutScores, PretrainConfig, StepReport, export_weights, pretrain
 from glmstore.report.text import duration_text
 from tasks.artifacts import artifact_key
-from tasks.policies import lone_task
+from tasks.policies import compute_task
 
 
-@lone_task("pretrain on {config.fasta.name}")
+@compute_task("pretrain on {config.fasta.name}", every_core=True)
 def pretrain_network(config: PretrainConfig) -> str:
     """Train, or go on from the newest checkpoint; return the folder of the last checkpoint."""
     progress: UUID = create_progress_artifact(  # type: ignore[assignment]
@@ -36,7 +36,7 @@ def _standing(config: PretrainConfig, step: StepReport) -> str:
     )
 
 
-@lone_task("export {name}")
+@compute_task("export {name}", every_core=True)
 def export_model(checkpoint: str, fasta: Path, out_dir: Path, name: str) -> HeldOutScores:
     """Write fp16 weights, configuration and model card; return their scores on the held-out stretches."""
     return export_weights(Path(checkpoint), fasta, out_dir, name=name)

@@ -98,22 +98,8 @@ def _silent(
     return AutomationCore(
         name=name,
         description=f"Mark a run of {whose} as Crashed when it gave no sign of life for {_span(seconds)}.",
-        trigger=EventTrigger(
-            match=_RUNS,
-            match_related=match_related or {},
-            for_each={"prefect.resource.id"},
-            after={_BEAT},
-            expect={_BEAT, *_ENDS, *_RESTS},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(seconds=seconds),
-        ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                message=f"No sign of life for {_span(seconds)}: its process or machine is gone.",
-            )
-        ],
+        trigger=_unless({_BEAT, *_ENDS, *_RESTS}, {_BEAT}, seconds, match_related or {}),
+        actions=[_crash(f"No sign of life for {_span(seconds)}: its process or machine is gone.")],
     )
 
 
@@ -126,23 +112,27 @@ def _unbegun(seconds: float) -> AutomationCore:
     return AutomationCore(
         name="runs that never began",
         description=f"Mark a run as Crashed when {_span(seconds)} after being submitted it has not begun.",
-        trigger=EventTrigger(
-            match=_RUNS,
-            match_related=_DEPLOYED,
-            for_each={"prefect.resource.id"},
-            after=_PENDING,
-            expect={f"{_RUN}*"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(seconds=seconds),
-        ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                message=f"Did not begin within {_span(seconds)}: its worker or machine is gone.",
-            )
-        ],
+        trigger=_unless({f"{_RUN}*"}, _PENDING, seconds, _DEPLOYED),
+        actions=[_crash(f"Did not begin within {_span(seconds)}: its worker or machine is gone.")],
     )
+
+
+def _unless(expect: set[str], after: set[str], seconds: float, match_related: dict[str, str]) -> EventTrigger:
+    """Fire for each run to which nothing of `expect` happens within `seconds` of something of `after`."""
+    return EventTrigger(
+        match=_RUNS,
+        match_related=match_related,
+        for_each={"prefect.resource.id"},
+        after=after,
+        expect=expect,
+        posture=Posture.Proactive,
+        threshold=1,
+        within=timedelta(seconds=seconds),
+    )
+
+
+def _crash(message: str) -> ChangeFlowRunState:
+    return ChangeFlowRunState(state=StateType.CRASHED, message=message)
 
 
 def _tell(hook: UUID | None, payload: str) -> CallWebhook | DoNothing:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from glmstore.benchmarks.suites import ViewRequest
 from glmstore.errors import RunnerError
 from glmstore.planning import FeatureUse, resolve_view
 from glmstore.store import FeatureStore
+from infra.loopback import free_port
 
 distributed = pytest.importorskip("distributed", reason="needs the extra 'service'")
 DaskTaskRunner = pytest.importorskip("prefect_dask.task_runners").DaskTaskRunner
@@ -42,7 +42,7 @@ class Cluster:
 
     def __init__(self, folder: Path, running: ExitStack) -> None:
         self.folder, self._running = folder, running
-        self.port = _free_port()
+        self.port = free_port()
         self._start("scheduler", "scheduler", *LOCAL, "--port", str(self.port))
         one = (*LOCAL, "--nthreads", "1", "--no-nanny", "--local-directory", str(folder))
         self.workers = {
@@ -82,12 +82,6 @@ class Cluster:
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     process.kill()
     process.wait(10)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def loads() -> int:
@@ -211,7 +205,7 @@ def test_a_worker_that_sees_another_store_or_no_prefect_api_is_named_before_any_
     store_id, known = FeatureStore.open(tmp_path / "other").store_id, FeatureStore.open
     with connected(f"tcp://127.0.0.1:{cluster.port}") as runner:
         with pytest.raises(RunnerError, match=r"cannot reach Prefect's API.*set PREFECT_API_URL"):
-            require_equipped(runner, store.uri, f"http://127.0.0.1:{_free_port()}/api")
+            require_equipped(runner, store.uri, f"http://127.0.0.1:{free_port()}/api")
         elsewhere = known(tmp_path / "store")
         elsewhere.store_id = store_id
         monkeypatch.setattr(FeatureStore, "open", lambda *_, **__: elsewhere)
@@ -221,7 +215,7 @@ def test_a_worker_that_sees_another_store_or_no_prefect_api_is_named_before_any_
 
 def test_a_scheduler_without_workers_or_that_is_gone_is_refused() -> None:
     with ExitStack() as running:
-        port = _free_port()
+        port = free_port()
         scheduler = subprocess.Popen(
             [sys.executable, "-m", "dask", "scheduler", *LOCAL, "--port", str(port)],
             stdout=subprocess.DEVNULL,

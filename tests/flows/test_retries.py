@@ -15,7 +15,7 @@ from glmstore import errors
 from glmstore.errors import S3RefusedError, S3UnavailableError
 from glmstore.objects.s3 import s3_client
 from glmstore.store import FeatureStore
-from infra.chaos.storage import Proxy
+from infra.chaos.proxy import Proxy
 from infra.s3.server import ObjectStorage
 from tasks.policies import JITTER, RETRY_DELAYS_S, compute_task, is_transient
 

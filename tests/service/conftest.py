@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from glmstore.store import FeatureStore
+from infra.loopback import free_port
 from infra.serve.children import MARK, RUN_ID
 
 ROOT = Path(__file__).parents[2]
@@ -90,12 +90,6 @@ class Service:
             timeout=120,
             check=True,
         ).stdout
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 T = TypeVar("T")

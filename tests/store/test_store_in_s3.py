@@ -1,10 +1,10 @@
 """A store in object storage keeps what a store in a directory keeps, under writers that are killed too."""
 
-import importlib.util
 import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -19,13 +19,8 @@ WRITER = Path(__file__).with_name("s3_writer.py")
 
 
 @pytest.fixture(scope="module")
-def writer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("s3_writer", WRITER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def writer(load_module: Callable[[Path], ModuleType]) -> ModuleType:
+    return load_module(WRITER)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from infra.chaos.nest import ROOT
 from infra.chaos.outcome import Outcome, Place
-from infra.chaos.storage import Proxy
+from infra.chaos.proxy import Proxy
 
 _LEASE_S = 6.0
 _LATE_S = 20.0

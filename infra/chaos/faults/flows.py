@@ -22,7 +22,7 @@ from infra.chaos.census import Census
 from infra.chaos.flow import LENGTH, NAME, VIEW, benchmark
 from infra.chaos.nest import ROOT
 from infra.chaos.outcome import Outcome, Place
-from infra.chaos.storage import free_port
+from infra.loopback import free_port
 
 _CHUNK = 20
 _START_S = 90

@@ -13,7 +13,7 @@ from threading import Lock
 
 from infra.chaos.census import census
 from infra.chaos.outcome import Outcome, Place
-from infra.chaos.storage import Proxy
+from infra.chaos.proxy import Proxy
 
 _AT_ONCE = 3
 """No more, so that none is away for the 30 s after which its client would ask again, and see the other."""

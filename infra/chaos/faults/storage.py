@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from infra.chaos.census import census
 from infra.chaos.nest import Nest
 from infra.chaos.outcome import Outcome, Place
-from infra.chaos.storage import Proxy
+from infra.chaos.proxy import Proxy
 
 _ROUNDS = 8
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import random
-import socket
 import sys
 import threading
 import time
@@ -21,24 +20,6 @@ from infra.s3.server import aws
 _HOP = {"connection", "keep-alive", "transfer-encoding", "expect", "te", "upgrade"}
 _DATES = {"date", "last-modified"}
 _CHANGES = {"PUT", "POST", "DELETE"}
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for_port(port: int, seconds: float = 20.0) -> None:
-    """Wait until something listens; TimeoutError if nothing does."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise TimeoutError(f"nothing listens on port {port} after {seconds:.0f} s")
 
 
 class Proxy:
