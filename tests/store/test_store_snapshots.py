@@ -13,7 +13,7 @@ from glmstore.errors import DuplicateNameError, MissingFeaturesError, ReadOnlySn
 from glmstore.objects.s3 import lance_options, s3_client
 from glmstore.store import FeatureStore, Snapshot, maintenance
 from glmstore.store.pins import set_tag
-from infra.chaos import storage
+from infra.chaos.proxy import Proxy
 
 
 def test_a_snapshot_shows_the_store_as_it_was(any_store: FeatureStore, fill, result_row, origin) -> None:
@@ -166,7 +166,7 @@ def test_answers_about_tags_that_get_lost_harm_neither_a_snapshot_nor_a_scan(
         if first:
             lost.append((method, path))
 
-    with storage.Proxy(s3.port, watch=lose_the_first_answer) as proxy:
+    with Proxy(s3.port, watch=lose_the_first_answer) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         s3_client.cache_clear()
         store = FeatureStore.open(f"{s3.bucket('lost-answers')}/{uuid.uuid4().hex}")
