@@ -101,14 +101,14 @@ def _features(store: FeatureStore, chunks: list[Chunk], known: set[Step], found:
     expected = {k: s for chunk in chunks for k, s in zip(chunk.keys, chunk.sequences, strict=True)}
     found.add("letters of sequences", partial=sum(text[k] != expected[k] for k in stored["sequences"]))
     for step, view in _VIEWS.items():
-        rows = [(c, i) for c in chunks for i, key in enumerate(c.keys) if key in stored[step]]
-        if not rows:
+        found_rows = [(c, i) for c in chunks for i, key in enumerate(c.keys) if key in stored[step]]
+        if not found_rows:
             continue
-        read = store.read(view, [c.keys[i] for c, i in rows])
-        written = np.stack([getattr(c, step)[i] for c, i in rows])[:, : read.values.shape[1]]
-        wrong = (read.values != written).reshape(len(rows), -1).any(axis=1)
+        read = store.read(view, [c.keys[i] for c, i in found_rows])
+        written = np.stack([getattr(c, step)[i] for c, i in found_rows])[:, : read.values.shape[1]]
+        wrong = (read.values != written).reshape(len(found_rows), -1).any(axis=1)
         if read.lengths is not None:
-            wrong |= read.lengths != [int(c.lengths[i]) for c, i in rows]
+            wrong |= read.lengths != [int(c.lengths[i]) for c, i in found_rows]
         found.add(f"numbers of {step}", partial=int(wrong.sum()))
 
 

@@ -28,6 +28,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from glmstore.errors import GlmstoreError
@@ -40,7 +41,7 @@ def write_all(uri: str, log: str, numbers: Iterable[int]) -> None:
     note = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     store: list[FeatureStore] = []
 
-    def around(step: str, job: Callable[[], object], number: int) -> None:
+    def around(number: int, step: str, job: Callable[[], object]) -> None:
         os.write(note, f"start {step} {number}\n".encode())
         try:
             job()
@@ -56,8 +57,8 @@ def write_all(uri: str, log: str, numbers: Iterable[int]) -> None:
 
     for i, number in enumerate(numbers):
         if i == 0:
-            around("open", open_it, number)
-        write(store[0], Chunk(number), lambda step, job, number=number: around(step, job, number))
+            around(number, "open", open_it)
+        write(store[0], Chunk(number), partial(around, number))
 
 
 def _naming(error: Exception) -> str:

@@ -24,7 +24,7 @@ WRITER = Path(__file__).with_name("writer.py")
 def tasks_per_second(env: dict[str, str], clients: int, tasks: int) -> dict[str, Any]:
     """Run so many clients at once, each a flow of so many tasks."""
     begun = time.monotonic()
-    command = [sys.executable, CLIENT, str(tasks)]
+    command = [sys.executable, str(CLIENT), str(tasks)]
     running = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(clients)]
     said = [process.communicate(timeout=300)[0] for process in running]
     wall = time.monotonic() - begun
@@ -63,7 +63,7 @@ def chunks_per_second(uri: str, writers: int, rows: int, chunks: int) -> dict[st
     share = max(1, chunks // writers)
     running = []
     for seed in range(writers):
-        command = [sys.executable, WRITER, uri, str(seed), str(rows), str(share)]
+        command = [sys.executable, str(WRITER), uri, str(seed), str(rows), str(share)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         running.append(process)
     for process in running:

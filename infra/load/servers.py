@@ -96,12 +96,13 @@ def postgres(folder: Path) -> Iterator[str]:
         capture_output=True,
         user=owner,
     )
-    command = [binaries / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", data]
+    command = [str(binaries / "postgres"), "-D", str(data), "-k", str(data)]
+    command += ["-h", "127.0.0.1", "-p", str(port)]
     with (folder / "postgres.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, user=owner)
     try:
         for _ in range(100):
-            ready = [binaries / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+            ready = [str(binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
             if subprocess.run(ready, capture_output=True, check=False).returncode == 0:
                 break
             time.sleep(0.2)

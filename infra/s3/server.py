@@ -59,7 +59,7 @@ class Service(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Handler(S3Handler):
+class _Handler(S3Handler):  # type: ignore[misc]  # localbucket has no types
     wbufsize = -1  # head and body in one packet: else each answer waits for the client's delayed ACK
     disable_nagle_algorithm = True
 

@@ -47,8 +47,8 @@ def run(place: Place) -> Iterator[Outcome]:
             outcome.trials += int(told.get("tried", 0))
             waited = told.get("held", math.inf) - killed[uri]
             stolen, latest = stolen + (waited < 0), max(latest, waited)
-            outcome.require(waited >= 0, f"{contender.args}: took a live lease")
-            outcome.require(waited < math.inf, f"{contender.args}: never got the lease of a dead holder")
+            outcome.require(waited >= 0, f"{contender.args!r}: took a live lease")
+            outcome.require(waited < math.inf, f"{contender.args!r}: never got the lease of a dead holder")
     outcome.proved = (
         f"a lease of {_LEASE_S:.0f} s held for {alive:.1f} s, on disk and in S3, against others and storage "
         f"with clocks that are off: taken {stolen} times; all had it {latest:.1f} s after the holder died"
