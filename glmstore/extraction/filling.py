@@ -20,8 +20,32 @@ from glmstore.sequences.normalise import seq_keys
 from glmstore.views import FeatureView, Provenance
 
 if TYPE_CHECKING:
-    from glmstore.extraction.workers import Work
     from glmstore.store import FeatureStore
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the processes have in common.
+
+    Attributes
+    ----------
+    uri
+        Of a store that processes can share.
+    model
+        Registry name.
+    views
+        Of that model.
+    precision
+        Of the forward passes.
+    force
+        Whether rows that the store holds are computed again.
+    """
+
+    uri: str
+    model: str
+    views: list[FeatureView]
+    precision: Literal["float32", "bfloat16"]
+    force: bool
 
 
 class Gate(Protocol):

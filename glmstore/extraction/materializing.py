@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from glmstore import metering
 from glmstore.errors import PoolingError, StoreError, WeightsError
-from glmstore.extraction.filling import Job
+from glmstore.extraction.filling import Job, Work
 from glmstore.extraction.hardware import resolve_device, resolve_precision
 from glmstore.extraction.running import Progress
-from glmstore.extraction.workers import Work, fill_on_devices
+from glmstore.extraction.workers import fill_on_devices
 from glmstore.models.catalogue import get_model
 from glmstore.models.encoding import check_lengths
 from glmstore.models.spec import ModelSpec

@@ -16,40 +16,15 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from multiprocessing.connection import Connection, wait
 from threading import Lock
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 from glmstore.errors import WorkerError
+from glmstore.extraction.filling import Work, fill_share
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
     from glmstore.extraction.running import Progress
-    from glmstore.views import FeatureView
-
-
-@dataclass(frozen=True)
-class Work:
-    """What the processes have in common.
-
-    Attributes
-    ----------
-    uri
-        Of a store that processes can share.
-    model
-        Registry name.
-    views
-        Of that model.
-    precision
-        Of the forward passes.
-    force
-        Whether rows that the store holds are computed again.
-    """
-
-    uri: str
-    model: str
-    views: list[FeatureView]
-    precision: Literal["float32", "bfloat16"]
-    force: bool
 
 
 @dataclass(frozen=True)
@@ -196,7 +171,6 @@ def _received(
 def _serve(share: _Share, connection: Connection) -> None:
     """Do a share in this process and say how it goes."""
     from glmstore.exporting import push_metrics
-    from glmstore.extraction.filling import fill_share
     from glmstore.store import FeatureStore
 
     push_metrics()

@@ -24,6 +24,8 @@ from glmstore.models.spec import ModelSpec, Pretraining
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from glmstore.models.tokenizers.base import Tokenizer
+
 PACKAGE = "evo2"
 VOCABULARY = tuple(chr(i) if chr(i) in "ACGTN" else f"<{i}>" for i in range(512))
 """Upstream's CharLevelTokenizer, as far as DNA uses it: a letter's id is its ASCII code."""
@@ -96,6 +98,13 @@ def lacking(needs: Needs) -> list[str]:
     return lacks
 
 
+def tokenizer() -> Tokenizer:
+    """Return the tokenizer of every size."""
+    from glmstore.models.tokenizers.character import CharacterTokenizer
+
+    return CharacterTokenizer(VOCABULARY, pad_id=PAD_ID)
+
+
 def _load(spec: ModelSpec, needs: Needs, device: str) -> GenomicLM:
     from glmstore.models.architectures.evo2 import Evo2Model
 
@@ -108,7 +117,8 @@ def _load(spec: ModelSpec, needs: Needs, device: str) -> GenomicLM:
     require(spec.name, folder)
     weights = _one_file(spec.name, needs, folder)
     package = importlib.import_module(PACKAGE)
-    return Evo2Model(spec, package.Evo2(needs.upstream, local_path=str(weights)), device)
+    upstream = package.Evo2(needs.upstream, local_path=str(weights))
+    return Evo2Model(spec, tokenizer(), upstream, device)
 
 
 def _one_file(model: str, needs: Needs, folder: Path) -> Path:

@@ -24,8 +24,8 @@ from glmstore.errors import (
     WorkerError,
 )
 from glmstore.extraction import materialize, materialize_many, running, workers, writing
-from glmstore.extraction.filling import fill_share
-from glmstore.extraction.workers import Work, split_evenly
+from glmstore.extraction.filling import Work, fill_share
+from glmstore.extraction.workers import split_evenly
 from glmstore.extraction.writing import CommitWriter, Rows
 from glmstore.models import get_model
 from glmstore.models.architectures.language_model import LanguageModel

@@ -85,7 +85,7 @@ class Evo2:
 @pytest.fixture
 def model() -> Evo2Model:
     spec = MODELS["evo2-7b"].spec.model_copy(update={"dim": 8, "n_layers": 10, "max_nt": 100})
-    return Evo2Model(spec, Evo2(), "cpu")
+    return Evo2Model(spec, registry.tokenizer(), Evo2(), "cpu")
 
 
 @pytest.mark.parametrize("name", NAMES)

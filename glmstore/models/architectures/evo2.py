@@ -24,12 +24,10 @@ from torch import Tensor
 from glmstore.errors import LayerError
 from glmstore.models.base import Batch
 from glmstore.models.encoding import check_lengths
-from glmstore.models.evo2 import PAD_ID, VOCABULARY
 from glmstore.models.layered import Layered
 from glmstore.models.provenance import provenance_of
 from glmstore.models.spec import ModelSpec
 from glmstore.models.tokenizers.base import Tokenizer
-from glmstore.models.tokenizers.character import CharacterTokenizer
 from glmstore.views import Provenance
 
 LAYERS_AT_ONCE = 8
@@ -62,9 +60,10 @@ class Evo2Model(Layered):
         Where batches go and results are gathered: the first GPU.
     """
 
-    def __init__(self, spec: ModelSpec, upstream: Upstream, device: str = "cuda:0") -> None:
-        self.spec, self.upstream = spec, upstream
-        self.tokenizer: Tokenizer = CharacterTokenizer(VOCABULARY, pad_id=PAD_ID)
+    def __init__(
+        self, spec: ModelSpec, tokenizer: Tokenizer, upstream: Upstream, device: str = "cuda:0"
+    ) -> None:
+        self.spec, self.tokenizer, self.upstream = spec, tokenizer, upstream
         self.device = torch.device(device)
 
     def encode(self, sequences: Sequence[str]) -> Batch:
