@@ -51,7 +51,7 @@ def run(
         bool,
         typer.Option(
             "--force",
-            help="Compute again; the views needed are first dropped whole, for every benchmark.",
+            help="Compute again what the store holds of this.",
         ),
     ] = False,
     dry_run: Annotated[

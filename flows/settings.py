@@ -45,9 +45,7 @@ class StoreConfig(Foreseeable):
 class FlowConfig(StoreConfig):
     """The store that a flow fills."""
 
-    force: bool = Field(
-        False, description="Compute again what the store holds; views concerned are dropped whole first."
-    )
+    force: bool = Field(False, description="Compute again what the store holds of what is asked for.")
     runner: str = Field(
         default_factory=lambda: Settings().runner,
         validate_default=True,

@@ -13,6 +13,7 @@ from pydantic import Field
 from glmstore.benchmarks.suites import ProbePlan, Suite, ViewRequest
 from glmstore.config import Frozen
 from glmstore.errors import HeadError, WeightsError
+from glmstore.extraction.renewing import make_room
 from glmstore.models import get_model
 from glmstore.probing import ProbeSettings, TuneSettings, plan_cell
 from glmstore.results import Cell
@@ -155,11 +156,9 @@ def feature_uses(suite: Suite) -> tuple[FeatureUse, ...]:
 
 
 def forget_features(store: FeatureStore, uses: Iterable[FeatureUse]) -> None:
-    """Drop the views that are asked for, so that every vector of them is computed again."""
-    stored = set(store.views()["name"].to_list())
-    for view in {resolve_view(use.view) for use in uses}:
-        if view.name in stored:
-            store.drop(view)
+    """Take the vectors that are asked for out of the store, so that each is computed again."""
+    for view, keys in _wanted(store, uses).items():
+        make_room(store, view, keys, get_model(view.model).spec)
 
 
 def plan_features(store: FeatureStore, uses: Iterable[FeatureUse], *, chunk: int = 16_384) -> FeaturePlan:
@@ -186,11 +185,8 @@ def plan_features(store: FeatureStore, uses: Iterable[FeatureUse], *, chunk: int
     UnknownNameError
         If a model or a benchmark is not known.
     """
-    wanted: dict[FeatureView, dict[str, None]] = {}
-    for use in uses:
-        needed = store.benchmark_items(use.benchmark)["seq_key"].to_list()
-        wanted.setdefault(resolve_view(use.view), {}).update(dict.fromkeys(needed))
-    missing = {view: store.missing(view, list(keys)) for view, keys in wanted.items()}
+    wanted = _wanted(store, uses)
+    missing = {view: store.missing(view, keys) for view, keys in wanted.items()}
     chunks: list[FeatureChunk] = []
     for views, lacking in _passes(missing):
         asked_of_all = set.intersection(*(set(wanted[view]) for view in views))
@@ -204,6 +200,14 @@ def plan_features(store: FeatureStore, uses: Iterable[FeatureUse], *, chunk: int
     asked = sum(len(keys) for keys in wanted.values())
     present = asked - sum(len(keys) for keys in missing.values())
     return FeaturePlan(chunks=tuple(chunks), asked=asked, present=present)
+
+
+def _wanted(store: FeatureStore, uses: Iterable[FeatureUse]) -> dict[FeatureView, list[str]]:
+    wanted: dict[FeatureView, dict[str, None]] = {}
+    for use in uses:
+        needed = store.benchmark_items(use.benchmark)["seq_key"].to_list()
+        wanted.setdefault(resolve_view(use.view), {}).update(dict.fromkeys(needed))
+    return {view: list(keys) for view, keys in wanted.items()}
 
 
 def _ranges(asked: Sequence[str], lacking: Set[str], size: int) -> list[tuple[str, tuple[str, ...]]]:

@@ -55,7 +55,7 @@ def embed(
         list[str] | None,
         typer.Option("--device", help="Torch device; several share the work.", show_default="the settings'"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Drop the view, and compute it anew.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Compute again what the store holds.")] = False,
     store: Store = None,
     json: Json = False,
 ) -> None:

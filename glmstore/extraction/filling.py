@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from glmstore import metering
 from glmstore.errors import UnknownNameError
 from glmstore.extraction.embedding import embed_views
 from glmstore.extraction.forward import Take
+from glmstore.extraction.renewing import make_room
 from glmstore.extraction.running import Chunk, Progress
 from glmstore.extraction.writing import CommitWriter, Rows
 from glmstore.models.base import ModelEntry
@@ -119,7 +120,6 @@ class Job:
     precision: Literal["float32", "bfloat16"]
     force: bool
     gate: Gate | None = None
-    _declared: set[str] = field(default_factory=set)
     _open: bool = False
 
     def _provenance(self, view: FeatureView) -> Provenance:
@@ -130,8 +130,6 @@ class Job:
         keys, lacking = list(self.sequences), []
         for view in self.views:
             there = _is_declared(self.store, view)
-            if there:
-                self._declared.add(view.view_id)
             if there and not self.force:
                 self.store.declare(view, self._provenance(view))
             lacking.append(self.store.missing(view, keys) if there and not self.force else keys)
@@ -150,8 +148,8 @@ class Job:
     def _prepare(self) -> None:
         self.store.add_sequences(list(self.sequences.values()))
         for view in self.views:
-            if self.force and view.view_id in self._declared:
-                self.store.drop(view)
+            if self.force:
+                make_room(self.store, view, list(self.sequences), self.entry.spec)
             self.store.declare(view, self._provenance(view))
 
     def commit(self, number: int, rows: Rows) -> None:

@@ -103,7 +103,8 @@ def materialize_many(
     views
         Of this model, each once.
     force
-        Drop the views first, with the rows of every sequence they hold, and start them anew.
+        Compute the rows of these sequences again; the views' other rows stay, but for a view that was made
+        by other weights: it is dropped.
     progress
         Called with (sequences done, sequences to embed).
     devices

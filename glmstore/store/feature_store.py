@@ -110,6 +110,21 @@ class FeatureStore(RecordStore):
             if name not in kept:
                 self._connection.drop(name)
 
+    def forget(self, view: View, keys: Sequence[str]) -> None:
+        """Take the features of these sequences out of a view; the sequences and other views stay.
+
+        Snapshots taken before still show them. Keys that the view lacks are passed over.
+
+        Raises
+        ------
+        UnknownNameError
+            If the view is not in the store.
+        SequenceKeyError
+            If a key is malformed; nothing is taken out.
+        """
+        self._connection.require_writable()
+        FeatureTables(self._connection, self._catalogue.require(view)).forget(keys)
+
     def missing(self, view: View, keys: Sequence[str]) -> list[str]:
         """Return the keys that have no features under `view`, in the order asked, each once.
 

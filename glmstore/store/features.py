@@ -13,7 +13,7 @@ from glmstore import metering
 from glmstore.errors import MissingFeaturesError
 from glmstore.store.arrays import Group, prepare
 from glmstore.store.connection import Connection
-from glmstore.store.inserting import insert_new
+from glmstore.store.inserting import insert_new, take_out
 from glmstore.store.keys import key_words
 from glmstore.store.pins import pinned
 from glmstore.store.schema import KEY, VECTOR, VECTOR_FILES
@@ -144,6 +144,15 @@ class FeatureTables:
             table.gather(offsets[rows], part)
             whole[rows, :tokens] = part.reshape(len(rows), tokens, self._dim)
         return Features(whole, lengths)
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Take out the rows of these keys."""
+        words = key_words(keys)
+        for name in self._record.tables(self._connection):
+            table, handle = self._connection.read(name), self._connection.handle(name)
+            if table is not None and handle is not None:
+                held = compress(keys, (table.keys.locate(words) >= 0).tolist())
+                take_out(self._connection.uri, handle, KEY, list(dict.fromkeys(held)))
 
     def scan(self, batch_size: int) -> Iterator[pa.RecordBatch]:
         """Yield ``seq_key``, ``vector`` over Lance's own memory; see :meth:`FeatureStore.scan`."""

@@ -8,11 +8,13 @@ from glmstore.errors import (
     NonFiniteFeatureError,
     SequenceTooLongError,
     UnknownNameError,
+    ViewConflictError,
     WeightsError,
 )
 from glmstore.extraction import embed, materialize, writing
 from glmstore.models import get_model
 from glmstore.models.architectures.language_model import LanguageModel
+from glmstore.models.provenance import provenance_of
 from glmstore.store import FeatureStore
 from glmstore.views import FeatureView
 
@@ -115,11 +117,38 @@ def test_small_batches_share_one_commit(store: FeatureStore, monkeypatch: pytest
     assert written == [3]
 
 
-def test_force_starts_the_view_anew(store: FeatureStore):
-    materialize(store, "kmer1", SEQUENCES)
+def test_force_computes_what_is_asked_again_and_leaves_the_rest(store: FeatureStore):
+    view = materialize(store, "kmer1", SEQUENCES).view
+    keys = store.add_sequences(SEQUENCES)
+    right = store.read(view, keys).values
+    store.forget(view, keys[:3])
+    store.write(view, keys[:3], np.zeros_like(right[:3]))
     done = materialize(store, "kmer1", SEQUENCES[:2], force=True)
     assert (done.present, done.computed) == (0, 2)
-    assert len(store.missing(done.view, store.add_sequences(SEQUENCES))) == 3
+    np.testing.assert_array_equal(store.read(view, keys[:2]).values, right[:2])
+    assert not store.read(view, keys[2:3]).values.any()
+    np.testing.assert_array_equal(store.read(view, keys[3:]).values, right[3:])
+
+
+def test_force_drops_a_view_that_other_weights_have_made(store: FeatureStore):
+    spec = get_model("kmer1").spec
+    view, keys = spec.view(), store.add_sequences(SEQUENCES)
+    others = provenance_of(spec, "float32").model_copy(update={"weights_sha256": "0" * 64})
+    store.declare(view, others)
+    store.write(view, keys, np.zeros((5, spec.dim), np.float16))
+    with pytest.raises(ViewConflictError):
+        materialize(store, "kmer1", SEQUENCES[:2])
+    materialize(store, "kmer1", SEQUENCES[:2], force=True)
+    assert store.missing(view, keys) == keys[2:]
+    assert store.provenance(view).weights_sha256 == spec.weights_sha256
+
+
+def test_force_on_a_whole_view_records_its_origin_anew(store: FeatureStore):
+    view = materialize(store, "kmer1", SEQUENCES).view
+    before = store.views()["declared_at"].item()
+    materialize(store, "kmer1", [*SEQUENCES, "CCC"], force=True)
+    assert store.views()["declared_at"].item() > before
+    assert store.missing(view, store.add_sequences([*SEQUENCES, "CCC"])) == []
 
 
 def test_force_on_a_view_never_declared_just_fills_it(store: FeatureStore):

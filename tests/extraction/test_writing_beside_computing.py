@@ -385,14 +385,17 @@ def test_a_worker_whose_share_another_run_stored_meanwhile_keeps_nobody_waiting(
     assert told == ["checked"]
 
 
-def test_workers_start_a_view_anew_when_forced(tmp_path: Path):
+def test_workers_compute_again_what_is_forced(tmp_path: Path):
     store = FeatureStore.open(tmp_path / "store")
-    materialize(store, "kmer2", SEQUENCES[:30])
+    view, keys = materialize(store, "kmer2", SEQUENCES[:30]).view, store.add_sequences(SEQUENCES)
+    right = store.read(view, keys[:30]).values
+    store.forget(view, keys[10:30])
+    store.write(view, keys[10:30], np.zeros_like(right[:20]))
     done = materialize(store, "kmer2", SEQUENCES[20:40], devices=["cpu", "cpu"], force=True)
     assert (done.asked, done.present, done.computed) == (20, 0, 20)
-    assert store.missing(done.view, store.add_sequences(SEQUENCES)) == store.add_sequences(
-        [*SEQUENCES[:20], *SEQUENCES[40:]]
-    )
+    assert store.missing(view, keys) == keys[40:]
+    np.testing.assert_array_equal(store.read(view, keys[20:30]).values, right[20:])
+    assert not store.read(view, keys[10:20]).values.any()
 
 
 def test_a_store_in_memory_cannot_be_shared():

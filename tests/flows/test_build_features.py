@@ -1,3 +1,5 @@
+import numpy as np
+
 from flows.build_features import BuildFeaturesConfig, build_features
 from glmstore.benchmarks.suites import ViewRequest
 from glmstore.extraction import materialize
@@ -62,3 +64,15 @@ def test_a_view_that_is_further_than_the_others_is_planned_apart(toy_store: Feat
 def test_force_computes_every_vector_again(toy_store: FeatureStore) -> None:
     build_features(config(toy_store, KMER))
     assert build_features(config(toy_store, KMER, force=True)).vectors_computed == 240
+
+
+def test_force_leaves_the_vectors_of_other_sequences_where_they_are(toy_store: FeatureStore) -> None:
+    view, others = resolve_view(KMER), ["ACGT" * 12, "GATTACA" * 7]
+    materialize(toy_store, "kmer2", others, view=view)
+    keys = toy_store.add_sequences(others)
+    toy_store.forget(view, keys)
+    toy_store.write(view, keys, np.zeros((2, 16), np.float16))
+    build_features(config(toy_store, KMER))
+    build_features(config(toy_store, KMER, force=True))
+    assert not toy_store.read(view, keys).values.any()
+    assert toy_store.missing(view, toy_store.benchmark_items("toy_gc")["seq_key"].to_list()) == []

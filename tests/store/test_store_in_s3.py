@@ -44,6 +44,9 @@ def test_a_store_in_s3_reads_what_was_written_at_a_snapshot_too(uri: str, writer
     assert np.array_equal(again.at("then").read(view, seq_keys(first)).values, vectors)
     with pytest.raises(MissingFeaturesError):
         again.at("then").read(view, seq_keys(second))
+    again.forget(view, seq_keys(first)[3:])
+    assert store.missing(view, seq_keys(first) + seq_keys(second)) == seq_keys(first)[3:]
+    assert np.array_equal(store.read(view, seq_keys(second)).values, others)
 
 
 def test_four_writers_with_kills_lose_double_and_halve_no_row(uri: str, tmp_path: Path, writer: ModuleType):
