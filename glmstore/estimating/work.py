@@ -13,6 +13,7 @@ from glmstore.estimating.plan import Unplanned, Work
 from glmstore.finetuning import plan_cell as adapter_cell
 from glmstore.models.catalogue import get_model
 from glmstore.planning import explained_job, plan_probes
+from glmstore.report.text import head_text
 from glmstore.variants.planning import plan_cells as variant_cells
 from glmstore.workspace import Workspace
 
@@ -100,9 +101,7 @@ def note_probes(
         for job in plan_probes(store, [plan], usable, seeds):
             kinds.setdefault((job.cell.head, job.cell.protocol), []).append(job.cell)
         for (head, protocol), cells in kinds.items():
-            tuned = ", tuned" if "-tuned" in protocol else ""
-            permuted = ", permuted labels" if "permuted" in protocol else ""
-            ledger.count("probes", f"{head}{tuned}{permuted} on {plan.benchmark}", cells)
+            ledger.count("probes", f"{head_text(head, protocol)} on {plan.benchmark}", cells)
 
 
 def note_adapters(ledger: Ledger, benchmark: str, models: Sequence[str], settings: FineTuneSettings) -> None:

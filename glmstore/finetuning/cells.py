@@ -65,7 +65,9 @@ def plan_cell(store: FeatureStore, benchmark: str, model: str, settings: FineTun
         raise HeadError(f"{model} cannot be fine-tuned: it has no layers for LoRA.")
     _trained_kind(bench)
     choices = settings.model_dump(mode="json", exclude={"seeds"})
-    choices |= {"layer": spec.resolve_layer(settings.layer), "revision": spec.revision}
+    layer = spec.resolve_layer(settings.layer)
+    choices |= {"layer": layer, "revision": spec.revision}
+    other_layer = [] if layer == spec.default_layer else [f"layer {layer}"]
     choices["features"] = "standardised on training sequences"
     return Cell(
         benchmark=benchmark,
@@ -73,7 +75,7 @@ def plan_cell(store: FeatureStore, benchmark: str, model: str, settings: FineTun
         model=model,
         view="-",
         head=HEAD_NAME,
-        protocol=PROTOCOL,
+        protocol=", ".join([PROTOCOL, *settings.departures(), *other_layer]),
         split=bench.split,
         seeds=settings.seeds,
         settings=choices,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
@@ -49,6 +50,18 @@ class FineTuneSettings(Frozen):
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="One adapter is trained a seed.")
     n_resamples: int = Field(1000, ge=100, description="Bootstrap resamples of the interval.")
+
+    def departures(self) -> Iterator[str]:
+        """Say what departs from the default training, one phrase each; the layer is told by model."""
+        rates = (self.learning_rate, *self.other_learning_rates)
+        if rates != (FineTuneSettings().learning_rate,):
+            yield f"learning rate {' or '.join(f'{rate:g}' for rate in rates)}"
+        if self.max_train is not None:
+            yield f"{self.max_train:,} training items"
+        told = {"learning_rate", "other_learning_rates", "max_train", "layer", "seeds", "n_resamples"}
+        for name, value in self.model_dump(exclude=told).items():
+            if value != type(self).model_fields[name].default:
+                yield f"{name.replace('_', ' ')} {value}"
 
     @classmethod
     def for_suite(cls, plan: FineTunePlan, seeds: tuple[int, ...]) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -70,16 +70,32 @@ def plan_cell(
         model=view.model,
         view=view.name,
         head=head,
-        protocol=_protocol(entry, settings),
+        protocol=", ".join([entry.spec.protocol, *_departures(entry, settings)]),
         split=store.benchmark_spec(benchmark).split,
         seeds=settings.seeds if repeated else settings.seeds[:1],
         settings={**choices, "view_id": view.view_id},
     )
 
 
-def _protocol(head: Head, settings: ProbeSettings) -> str:
-    tuned = "-tuned" if settings.tune else ""
-    return f"{head.spec.protocol}{tuned}{', permuted labels' if settings.permute_labels else ''}"
+def _departures(head: Head, settings: ProbeSettings) -> Iterator[str]:
+    """Say what departs from the head's own protocol: numbers of different training are never compared."""
+    if tune := settings.tune:
+        yield f"tuned, {_some(tune.n_trials, 'trial')} of {_some(tune.max_epochs, 'epoch')}"
+        if tune.max_train is not None:
+            yield f"{tune.max_train:,} training items a trial"
+    for name, value in sorted((settings.hyperparameters or {}).items()):
+        if head.defaults.get(name) != value:
+            yield f"{name} {value}"
+    if settings.max_epochs is not None:
+        yield f"{_some(settings.max_epochs, 'epoch')} at most"
+    if settings.max_train is not None:
+        yield f"{settings.max_train:,} training items"
+    if settings.permute_labels:
+        yield "permuted labels"
+
+
+def _some(n: int, thing: str) -> str:
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def run_cell(

@@ -55,7 +55,7 @@ def _table(benchmark: str, metric: str, rows: pl.DataFrame, ceiling: float | Non
         title=title, title_justify="left", title_style="", header_style="dim", box=None, padding=(0, 1, 0, 0)
     )
     for name in ("model", "head", "view", f"{metric} [95 % CI]"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=name != "head")
     for name in ("Δ random twin", "Δ one-hot"):
         table.add_column(name)
     table.add_column("seeds", justify="right")

@@ -46,14 +46,14 @@ def view_text(view: str) -> str:
 
 
 def head_text(head: str, protocol: str) -> str:
-    """Return a head with whatever its protocol adds to the project's own: ``ridge``, ``mlp, tuned``.
+    """Return a head with whatever its protocol adds to the project's own: ``ridge``, ``cnn, width 0.5``.
 
     Examples
     --------
-    >>> head_text("mlp", "glmstore-tuned"), head_text("cnn", "tang2025_paper")
-    ('mlp, tuned', 'cnn, tang2025_paper')
+    >>> head_text("mlp", "glmstore, permuted labels"), head_text("cnn", "tang2025_paper")
+    ('mlp, permuted labels', 'cnn, tang2025_paper')
     """
-    extra = protocol.removeprefix("glmstore").lstrip("-, ")
+    extra = protocol.removeprefix("glmstore").lstrip(", ")
     return f"{head}, {extra}" if extra else head
 
 

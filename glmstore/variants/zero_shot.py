@@ -99,7 +99,7 @@ def named_cell(
         model=model,
         view=view,
         head=scorer,
-        protocol=PROTOCOL,
+        protocol=PROTOCOL if settings.strands == "forward" else f"{PROTOCOL}, {settings.strands} strands",
         split=store.benchmark_spec(benchmark).split,
         settings={
             "revision": get_model(model).spec.revision,

@@ -139,7 +139,7 @@ def test_probes_are_counted_head_by_head(toy_store: FeatureStore) -> None:
     assert found == {
         "ridge on toy_gc": (2, 0),
         "ridge, permuted labels on toy_gc": (1, 0),
-        "mlp, tuned on toy_gc": (2, 0),
+        "mlp, tuned, 2 trials of 1 epoch on toy_gc": (2, 0),
     }
 
 
@@ -300,6 +300,6 @@ def test_run_with_dry_run_needs_no_server_and_makes_nothing(tmp_path: Path) -> N
     assert {w["what"] for w in found["work"]} == {
         "ridge on my",
         "ridge, permuted labels on my",
-        "mlp, tuned on my",
+        "mlp, tuned, 8 trials of 8 epochs on my",
     }
     assert [p.name for p in tmp_path.iterdir()] == ["my.csv"]

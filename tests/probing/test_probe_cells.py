@@ -149,6 +149,18 @@ def test_everything_that_changes_a_number_changes_the_cell_and_nothing_else_does
     assert key(hyperparameters={**QUICK, "dropout": 0.5}) == key()  # the default, spelt out
 
 
+def test_probes_trained_otherwise_are_not_compared(store: FeatureStore, pooled: FeatureView) -> None:
+    def protocol(**changes: object) -> str:
+        return plan_cell(store, "counts", pooled, "mlp", ProbeSettings(**changes)).protocol  # type: ignore[arg-type]
+
+    assert protocol() == protocol(seeds=(7,)) == protocol(n_bootstrap=100) == "glmstore"
+    assert protocol(hyperparameters={"dropout": 0.5}) == "glmstore"  # the default, spelt out
+    assert protocol(max_epochs=6, hyperparameters={"width": 0.2, "dropout": 0.1}) == (
+        "glmstore, dropout 0.1, width 0.2, 6 epochs at most"
+    )
+    assert protocol(max_train=5000, permute_labels=True) == "glmstore, 5,000 training items, permuted labels"
+
+
 def test_training_items_are_limited_to_the_same_ones_in_every_run_and_test_items_are_not(
     store: FeatureStore, pooled: FeatureView, tokens: FeatureView
 ) -> None:
@@ -253,7 +265,7 @@ def test_tuned_hyperparameters_are_used_and_the_search_is_recorded(
     cell = plan_cell(store, "counts", pooled, "mlp", settings)
     row = run_cell(store, cell, pooled, settings=settings, tuned=found).rows[0]
     details = json.loads(row.details)
-    assert row.protocol == "glmstore-tuned"
+    assert row.protocol == "glmstore, tuned, 4 trials of 3 epochs"
     assert (details["trials"], details["pruned"], details["valid_score"]) == (4, 1, 0.5)
     assert details["chosen"] == QUICK
     assert details["probes"][0]["chosen"]["width"] == 0.1

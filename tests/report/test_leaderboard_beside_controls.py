@@ -257,11 +257,11 @@ def test_a_failed_control_without_a_metric_counts_for_every_metric(lab: Lab) -> 
 def test_a_tuned_head_and_permuted_labels_are_contests_of_their_own(lab: Lab) -> None:
     lab.benchmark("mpra")
     lab.panel("mpra", model=0.8, twin=1.5, one_hot=0.3)
-    lab.cell("mpra", "gpn-mini", protocol="glmstore-tuned")
+    lab.cell("mpra", "gpn-mini", protocol="glmstore, tuned")
     lab.cell("mpra", "gpn-mini", protocol="glmstore, permuted labels", control="label", noise=50.0)
     board = leaderboard(lab.store)
     assert line(board, model="gpn-mini", protocol="glmstore")["controls"] == "complete"
-    tuned = line(board, model="gpn-mini", protocol="glmstore-tuned")
+    tuned = line(board, model="gpn-mini", protocol="glmstore, tuned")
     assert tuned["controls"] == "missing: random twin, one-hot"
     assert line(board, control="label")["controls"] == "control"
 
