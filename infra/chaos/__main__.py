@@ -1,4 +1,9 @@
-"""Break things on purpose and say what held: ``python -m infra.chaos [--short] [FAULT…]``."""
+"""Break things on purpose and say what held: ``python -m infra.chaos [--short] [FAULT…]``.
+
+The record is a list with one entry for each thing proved: name, trials, lost, partial, duplicated, ok, and the
+fault it belongs to, whether it was the short form, and when it ended. A run replaces the entries of the faults
+and the form that it ran; those of others stay.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from threading import Event
@@ -21,6 +27,7 @@ from typing import Any
 
 from rich.console import Console
 
+from infra.chaos import record
 from infra.chaos.nest import ROOT, Mother
 from infra.chaos.outcome import Outcome, Place
 from infra.s3.server import ObjectStorage, aws
@@ -72,7 +79,8 @@ def strike(faults: Sequence[str], *, short: bool) -> list[dict[str, Any]]:
                 )
                 for problem in outcome.problems():
                     console.print(f"      {problem}", markup=False)
-                told.append(counts)
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                told.append(counts | {"fault": fault, "short": short, "when": now})
                 begun = time.monotonic()
     return told
 
@@ -98,9 +106,15 @@ def main(arguments: list[str]) -> int:
     """Run the faults named, or all; return 1 when one of them did harm or could not be run."""
     parser = argparse.ArgumentParser(prog="infra.chaos", description=__doc__)
     parser.add_argument("faults", nargs="*", help=f"of {', '.join(FAULTS)}; all by default")
-    parser.add_argument("--short", action="store_true", help="fewer and shorter trials")
-    parser.add_argument("--out", type=Path, default=Path("build/chaos.json"), help="where the counts go")
+    parser.add_argument(
+        "--short", action="store_true", help="fewer and shorter trials, recorded beside the full ones"
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/chaos.json"), help="record of the counts")
     chosen = parser.parse_args(arguments)
+    try:
+        record.read(chosen.out)
+    except ValueError as error:
+        parser.error(str(error))
     if unknown := sorted(set(chosen.faults) - set(FAULTS)):
         parser.error(f"no fault is called {', '.join(unknown)}; there are {', '.join(FAULTS)}")
     signal.signal(signal.SIGTERM, _end)
@@ -114,8 +128,7 @@ def main(arguments: list[str]) -> int:
         told += others
     else:
         told = strike(here, short=chosen.short)
-    chosen.out.parent.mkdir(exist_ok=True)
-    chosen.out.write_text(json.dumps(told, indent=2) + "\n")
+    record.merge(chosen.out, told)
     return int(not all(outcome["ok"] for outcome in told))
 
 

@@ -96,6 +96,6 @@ class Outcome:
         return [*missed, *self.broken, *self.found.notes]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as it stands in build/chaos.json."""
+        """Return what of it is recorded."""
         counts = {k: getattr(self.found, k) for k in ("lost", "partial", "duplicated")}
         return {"name": self.name, "trials": self.trials, **counts, "ok": self.ok}

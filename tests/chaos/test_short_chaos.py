@@ -114,6 +114,7 @@ def test_the_short_form_of_the_suite_holds(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert len(outcomes) == 12
     for outcome in outcomes:
-        assert set(outcome) == {"name", "trials", "lost", "partial", "duplicated", "ok"}
+        counts = {"name", "trials", "lost", "partial", "duplicated", "ok"}
+        assert set(outcome) == counts | {"fault", "short", "when"}
         assert outcome["trials"] > 0
         assert (outcome["lost"], outcome["partial"], outcome["duplicated"]) == (0, 0, 0)
