@@ -1,8 +1,8 @@
 """Break things on purpose and say what held: ``python -m infra.chaos [--short] [FAULT…]``.
 
-The record is a list with one entry for each thing proved: name, trials, lost, partial, duplicated, ok, and the
-fault it belongs to, whether it was the short form, and when it ended. A run replaces the entries of the faults
-and the form that it ran; those of others stay.
+The record is a list with one entry for each thing proved: name, trials, lost, partial, duplicated, ok; which
+fault it belongs to, whether it was the short form, and when it ended. A run replaces the entries of the
+faults and the form that it ran; those of others stay.
 """
 
 from __future__ import annotations
