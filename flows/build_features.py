@@ -19,6 +19,7 @@ from glmstore.stages import Tally
 from glmstore.store import FeatureStore
 from tasks.estimating import publish_plan
 from tasks.features import embed_chunk, optimize_store, register_benchmark
+from tasks.policies import patiently
 
 log = logging.getLogger("glmstore.flows")
 
@@ -46,12 +47,12 @@ def build_features(config: BuildFeaturesConfig) -> Tally | Plan:
     """Register the benchmarks and embed what their views lack; the tally counts vectors."""
     if config.dry_run:
         return publish_plan(features_dry_run(config.store, config.uses, force=config.force))
-    store = FeatureStore.open(config.store)
+    store = patiently(FeatureStore.open, config.store)
     for benchmark in dict.fromkeys(use.benchmark for use in config.uses):
         register_benchmark(config.store, benchmark)
     if config.force:
-        forget_features(store, config.uses)
-    plan = plan_features(store, config.uses, chunk=config.chunk)
+        patiently(forget_features, store, config.uses)
+    plan = patiently(plan_features, store, config.uses, chunk=config.chunk)
     log.info("features: %d vectors asked, %d in the store", plan.asked, plan.present)
     metering.reused("vector", plan.present)
     settle(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import flow
 from pydantic import Field
 
@@ -14,11 +16,13 @@ from glmstore.attribution.explain import ExplainSettings, plan_cells
 from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, ViewRequest
 from glmstore.estimating import Plan, explanations_dry_run
 from glmstore.planning import explained_job, plan_probes
+from glmstore.results import Cell
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
 from glmstore.workspace import Workspace
 from tasks.attribution import explain_probe
 from tasks.estimating import publish_plan
+from tasks.policies import patiently
 from tasks.probes import train_probe
 
 
@@ -42,14 +46,15 @@ def explain(config: ExplainConfig) -> Tally | Plan:
     if config.dry_run:
         asked = (config.plan, config.probes, config.models, config.seeds)
         return publish_plan(explanations_dry_run(config.store, *asked, force=config.force))
-    store, beside = FeatureStore.open(config.store), Workspace.of(config.store)
+    store, beside = patiently(FeatureStore.open, config.store), Workspace.of(config.store)
     settings = ExplainSettings(n_backgrounds=config.plan.n_backgrounds)
-    job = explained_job(plan_probes(store, config.probes, config.models, config.seeds), config.plan.benchmark)
+    jobs = patiently(plan_probes, store, config.probes, config.models, config.seeds)
+    job = explained_job(jobs, config.plan.benchmark)
     cells = plan_cells(job.cell, settings)
-    if beside.has_figures and not unfinished(store, cells, force=config.force):
+    if not config.force and patiently(_is_explained, store, beside, cells):
         metering.reused("cell", len(cells))
         return Tally(reused=len(cells))
-    if job.folder(beside) is None:
+    if patiently(job.folder, beside) is None:
         train_probe(job, force=True)
     settle(
         [job],
@@ -60,3 +65,7 @@ def explain(config: ExplainConfig) -> Tally | Plan:
         on_failure=lambda *_: metering.failed("cell", len(cells)),
     )
     return Tally(computed=len(cells))
+
+
+def _is_explained(store: FeatureStore, beside: Workspace, cells: Sequence[Cell]) -> bool:
+    return beside.has_figures and not unfinished(store, cells)

@@ -18,6 +18,7 @@ from glmstore.workspace import Workspace
 from tasks.estimating import publish_plan
 from tasks.features import register_benchmark
 from tasks.finetuning import finetune_adapter
+from tasks.policies import patiently
 
 
 class FinetuneAdaptersConfig(FlowConfig):
@@ -46,12 +47,12 @@ def finetune_adapters(config: FinetuneAdaptersConfig) -> Tally | Plan:
     if config.dry_run:
         asked = (config.benchmark, config.models, config.settings)
         return publish_plan(adapters_dry_run(config.store, *asked, force=config.force))
-    store = FeatureStore.open(config.store)
+    store = patiently(FeatureStore.open, config.store)
     register_benchmark(config.store, config.benchmark)
-    cells = [plan_cell(store, config.benchmark, model, config.settings) for model in config.models]
+    cells = [patiently(plan_cell, store, config.benchmark, model, config.settings) for model in config.models]
     if config.force:
         for cell in cells:
-            forget_adapters(cell, Workspace.of(config.store))
+            patiently(forget_adapters, cell, Workspace.of(config.store))
     return compute_cells(
         store,
         cells,

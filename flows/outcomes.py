@@ -17,6 +17,7 @@ from glmstore.probing import failed_outcome
 from glmstore.results import Cell
 from glmstore.stages import Tally
 from glmstore.store import FeatureStore
+from tasks.policies import patiently
 from tasks.progress import StageProgress
 
 log = logging.getLogger("glmstore.flows")
@@ -96,11 +97,22 @@ def settle(
             log.error("%s failed: %s", name(job), error)
             failures.append((name(job), f"{type(error).__name__}: {error}"))
             if on_failure:
-                on_failure(job, error)
+                failures += _recorded(name(job), on_failure, job, error)
     tally = Tally(len(jobs) - len(failures), reused, len(failures))
     if failures:
         raise WorkFailedError(failures, tally)
     return tally
+
+
+def _recorded(
+    name: str, record: Callable[[Job, BaseException], None], job: Job, error: BaseException
+) -> Iterator[tuple[str, str]]:
+    """Record how a piece failed; what stands in the way of that is a failure too, and not of the others."""
+    try:
+        patiently(record, job, error)
+    except Exception as unrecorded:  # noqa: BLE001  (the other pieces go on, whatever it is)
+        log.error("the record of %s failed: %s", name, unrecorded)  # noqa: TRY400  (its trace says no more)
+        yield f"the record of {name}", f"{type(unrecorded).__name__}: {unrecorded}"
 
 
 def done(
@@ -149,7 +161,7 @@ def compute_cells(
     WorkFailedError
         After all is done, if any cell failed.
     """
-    todo = unfinished(store, cells, force=force)
+    todo = patiently(unfinished, store, cells, force=force)
     log.info("%s: %d cells asked, %d in the store", stage, len(cells), len(cells) - len(todo))
     metering.reused("cell", len(cells) - len(todo))
 

@@ -23,6 +23,7 @@ from glmstore.variants.planning import plan_cells
 from glmstore.variants.zero_shot import ZeroShotSettings
 from tasks.estimating import publish_plan
 from tasks.features import register_benchmark
+from tasks.policies import patiently
 from tasks.variants import score_variant_cell
 
 log = logging.getLogger("glmstore.flows")
@@ -56,11 +57,12 @@ def score_variants(config: ScoreVariantsConfig) -> Tally | Plan:
     if config.dry_run:
         dry = variants_dry_run(config.store, config.plan, config.settings, force=config.force)
         return publish_plan(dry)
-    store, plan = FeatureStore.open(config.store), config.plan
+    store, plan = patiently(FeatureStore.open, config.store), config.plan
     for benchmark in plan.benchmarks:
         register_benchmark(config.store, benchmark)
     planned = [
-        plan_cells(store, name, plan.models, plan.scorers, config.settings) for name in plan.benchmarks
+        patiently(plan_cells, store, name, plan.models, plan.scorers, config.settings)
+        for name in plan.benchmarks
     ]
     for note in dict.fromkeys(note for part in planned for note in part.notes):
         log.info("variants: %s", note)
@@ -85,5 +87,5 @@ def _refuse(store: FeatureStore, cell: Cell, error: GlmstoreError) -> tuple[str,
     """Store the failed row of a cell that cannot be planned; return its name and the reason."""
     name = f"{cell.head} on {cell.benchmark} with {cell.model}"
     log.error("%s cannot be planned: %s", name, error)
-    store.write_results(failed_outcome(cell, error).rows)
+    patiently(store.write_results, failed_outcome(cell, error).rows)
     return name, f"{type(error).__name__}: {error}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 from prefect import flow
@@ -20,6 +21,7 @@ from glmstore.store import FeatureStore
 from glmstore.tuning import StudyRef, open_study
 from glmstore.workspace import Workspace
 from tasks.estimating import publish_plan
+from tasks.policies import patiently
 from tasks.probes import train_probe, tune_probe
 
 
@@ -49,10 +51,11 @@ def train_probes(config: TrainProbesConfig) -> Tally | Plan:
     if config.dry_run:
         asked = (config.probes, config.models, config.seeds)
         return publish_plan(probes_dry_run(config.store, *asked, force=config.force))
-    store = FeatureStore.open(config.store)
-    jobs = {job.cell.key: job for job in plan_probes(store, config.probes, config.models, config.seeds)}
+    store = patiently(FeatureStore.open, config.store)
+    planned = patiently(plan_probes, store, config.probes, config.models, config.seeds)
+    jobs = {job.cell.key: job for job in planned}
     cells = [job.cell for job in jobs.values()]
-    todo = [jobs[cell.key] for cell in unfinished(store, cells, force=config.force)]
+    todo = [jobs[cell.key] for cell in patiently(unfinished, store, cells, force=config.force)]
     studies = tune(store, [job for job in todo if job.settings.tune], config)
     return compute_cells(
         store,
@@ -65,15 +68,8 @@ def train_probes(config: TrainProbesConfig) -> Tally | Plan:
 
 def tune(store: FeatureStore, jobs: list[ProbeJob], config: TrainProbesConfig) -> dict[str, StudyRef]:
     """Run what is left of every job's study, in batches of trials; return the studies by cell key."""
-    folder = Workspace.of(config.store).studies
-    studies = {
-        job.cell.key: open_study(
-            store, job.cell.benchmark, job.view, job.cell.head, job.settings.tune, folder, anew=config.force
-        )
-        for job in jobs
-        if job.settings.tune
-    }
-    batches = [(study, n) for study in studies.values() for n in trial_batches(study, config.trials_a_task)]
+    studies = patiently(_open_studies, store, jobs, config)
+    batches = patiently(_batches, studies.values(), config.trials_a_task)
     with suppress(WorkFailedError):  # a study that is not finished fails its own cell, with a row of its own
         settle(
             batches,
@@ -84,3 +80,20 @@ def tune(store: FeatureStore, jobs: list[ProbeJob], config: TrainProbesConfig) -
             size=lambda batch: batch[1],
         )
     return studies
+
+
+def _open_studies(
+    store: FeatureStore, jobs: Iterable[ProbeJob], config: TrainProbesConfig
+) -> dict[str, StudyRef]:
+    folder = Workspace.of(config.store).studies
+    return {
+        job.cell.key: open_study(
+            store, job.cell.benchmark, job.view, job.cell.head, job.settings.tune, folder, anew=config.force
+        )
+        for job in jobs
+        if job.settings.tune
+    }
+
+
+def _batches(studies: Iterable[StudyRef], size: int) -> list[tuple[StudyRef, int]]:
+    return [(study, n) for study in studies for n in trial_batches(study, size)]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from prefect import task
 from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
 
 from glmstore.report.publish import republish
 from glmstore.store import FeatureStore
@@ -21,7 +19,7 @@ def maintain_tables(store: str, keep: timedelta) -> Upkeep | None:
     return maintain(store, keep)
 
 
-@task(task_run_name="show what was done", cache_policy=NO_CACHE)
+@compute_task("show what was done")
 def publish_upkeep(upkeep: Upkeep) -> None:
     """Show files before and after, and the bytes freed, table by table."""
     create_table_artifact(upkeep.shown(), key="maintain-store", description=upkeep.sentence)

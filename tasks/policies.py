@@ -1,7 +1,8 @@
-"""How tasks are retried, kept from working twice, named and limited: the only place that says so."""
+"""How work is tried again, kept from being done twice, named and limited: the only place that says so."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.exceptions import HTTPClientError
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_random
 
 from glmstore import metering
 from glmstore.config import Settings
@@ -22,6 +24,8 @@ from glmstore.errors import DeviceMemoryError, GlmstoreError, LeaseHeldError, Wo
 from glmstore.leases import Held, lease
 from glmstore.objects.s3_errors import BUSY, LANCE_AWAY, LANCE_BUSY
 from tasks.monitoring import watch_this_process
+
+log = logging.getLogger("glmstore.tasks")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -117,6 +121,33 @@ def _may_retry(task: Task[..., Any], task_run: object, state: Any) -> bool:  # n
             metering.retried(task.name, error)
             return True
     return False
+
+
+def patiently(job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Do what a flow itself asks of the store, as patiently as its tasks do what they ask.
+
+    Raises
+    ------
+    Exception
+        What `job` raised, at once if it does not pass by itself, else the last time.
+    """
+    waits = (wait_random((1 - JITTER) * mean, (1 + JITTER) * mean) for mean in RETRY_DELAYS_S)
+    again = Retrying(
+        retry=retry_if_exception(is_transient),
+        wait=wait_chain(*waits),
+        stop=stop_after_attempt(1 + len(RETRY_DELAYS_S)),
+        before_sleep=_say_again,
+        reraise=True,
+    )
+    return again(job, *args, **kwargs)
+
+
+def _say_again(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, Exception):
+        name = getattr(state.fn, "__name__", "a step")
+        log.warning("%s failed: %s; again in %.0f s", name, error, state.upcoming_sleep)
+        metering.retried(name, error)
 
 
 def alone(store: str, work: str) -> AbstractContextManager[Held]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from glmstore.report.publish import publish
 from glmstore.report.summary import SuiteSummary
 from glmstore.store import FeatureStore
 from tasks.artifacts import show_leaderboard
+from tasks.policies import compute_task
 
 
-@task(task_run_name="report on {summary.name}", cache_policy=NO_CACHE)
+@compute_task("report on {summary.name}")
 def publish_report(store: str, summary: SuiteSummary) -> str:
     """Write the report beside the store and show its leaderboard as artifacts; return the report's place."""
     published = publish(FeatureStore.open(store), summary)

@@ -1,4 +1,4 @@
-"""A Prefect server that is restarted in the middle of a flow, and a sequence that no model can embed."""
+"""What strikes a whole flow: a sequence that no model can embed, and storage or a server that goes away."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from infra.chaos.outcome import Outcome, Place
 from infra.loopback import free_port
 
 _CHUNK = 20
-_START_S = 90
+_START_S, _AWAY_S = 90, 10
 
 
 def run(place: Place) -> Iterator[Outcome]:
-    """Use one server for both; the short form has the sequence only."""
+    """Use one server for all; the short form has the sequence only."""
     port = free_port()
     env = {
         "PREFECT_HOME": str(place.folder / "prefect"),
@@ -41,6 +41,7 @@ def run(place: Place) -> Iterator[Outcome]:
         yield _poison(place, env)
         if place.short:
             return
+        yield _outage(place, env)
         store, keys = _store(place.folder / "restart", 400, poisoned=False)
         flow = _flow(store, env, place.folder / "first.log", pause_s=1.0)
         outcome = Outcome("Prefect server stopped and started in the middle of a flow")
@@ -84,8 +85,32 @@ def _poison(place: Place, env: dict[str, str]) -> Outcome:
     return outcome
 
 
-def _store(folder: Path, n: int, *, poisoned: bool) -> tuple[str, list[str]]:
-    store = FeatureStore.open(folder)
+def _outage(place: Place, env: dict[str, str]) -> Outcome:
+    """Storage is away when a flow opens its store, and again while its tasks write: the flow waits."""
+    outcome = Outcome(f"storage away for {_AWAY_S} s as a flow begins, and again in its middle", expected=2)
+    store, keys = _store(place.uri("outage"), 400, poisoned=False)
+    log = place.folder / "outage.log"
+    place.storage.kill()
+    flow = _flow(store, env, log, pause_s=1.0)
+    _wait_until(lambda: "again in" in log.read_text() or flow.poll() is not None, 90)
+    outcome.trials += flow.poll() is None
+    time.sleep(_AWAY_S)
+    place.storage.start()
+    _wait_until(lambda: _stored(store, keys) > 0 or flow.poll() is not None, 90)
+    place.storage.kill()
+    time.sleep(_AWAY_S)
+    outcome.trials += flow.poll() is None
+    place.storage.start()
+    said = _told(flow)
+    outcome.require(flow.returncode == 0, f"the flow ended with {flow.returncode}: {said}")
+    outcome.require(said.get("computed") == len(keys), f"the flow computed {said}")
+    outcome.found = _census(store, keys, set(keys))
+    outcome.proved = f"one flow stored all {len(keys)} vectors and was never run again"
+    return outcome
+
+
+def _store(place: str | Path, n: int, *, poisoned: bool) -> tuple[str, list[str]]:
+    store = FeatureStore.open(place)
     store.register_benchmark(*benchmark(n, poisoned=poisoned))
     return store.uri, store.benchmark_items(NAME)["seq_key"].to_list()
 
