@@ -3,7 +3,7 @@
 #   make demo                 set up, then run the demo suite and write the report
 #   make demo SUITE=full      the same with GUE and five seeds
 #   make serve                Prefect server, workers and deployments on this machine until Ctrl-C; STORE=s3://…
-#                             HOST=0.0.0.0 PORT=4300 GPUS=2 NOTIFY_URL=https://…
+#                             HOST=0.0.0.0 PORT=4300 GPUS=2; a webhook told of failures: NOTIFY_URL=https://… make serve
 #                             (all options: python -m infra.serve --help)
 #   make storage DIR=DIR      object storage on this machine, for trials; PORT=9000
 #   make test | lint          what CI runs
@@ -49,9 +49,13 @@ $(VENV)/.dev: $(VENV)/.run
 demo: $(VENV)/.run
 	$(BIN)/glmstore run $(SUITE) $(if $(STORE),--store $(STORE))
 
+# Whoever has a chat's webhook can write there: by variable, where neither `ps` nor a run shows it.
+serve: export SERVE_NOTIFY_URL := $(or $(NOTIFY_URL),$(SERVE_NOTIFY_URL))
+unexport NOTIFY_URL
+MAKEOVERRIDES :=
 serve: $(VENV)/.service
 	@exec $(BIN)/python -m infra.serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) \
-	  $(if $(STORE),--store $(STORE)) $(if $(GPUS),--gpus $(GPUS)) $(if $(NOTIFY_URL),--notify-url $(NOTIFY_URL))
+	  $(if $(STORE),--store $(STORE)) $(if $(GPUS),--gpus $(GPUS))
 
 storage: $(VENV)/.service
 	@exec $(BIN)/python -m infra.s3 $(if $(PORT),--port $(PORT)) $(or $(DIR),$(error say where: make storage DIR=…))

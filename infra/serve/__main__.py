@@ -16,7 +16,7 @@ from rich.console import Console
 
 from glmstore.errors import StoreError
 from infra.serve.children import ChildDiedError
-from infra.serve.options import Options, lasting_store
+from infra.serve.options import Options, lasting_store, withhold
 from infra.serve.service import CannotServeError, check_place, serve, visible_gpus
 
 console = Console(highlight=False, soft_wrap=True, markup=True)
@@ -41,7 +41,10 @@ def main(
     cpu_runs: Annotated[int, typer.Option(min=1, help="Runs the cpu worker takes at once.")] = 2,
     notify_url: Annotated[
         str | None,
-        typer.Option(envvar="SERVE_NOTIFY_URL", help='Webhook told {"text": …} of failures and staleness.'),
+        typer.Option(
+            envvar="SERVE_NOTIFY_URL",
+            help='Webhook told {"text": …} of failures and staleness; by the variable `ps` does not show it.',
+        ),
     ] = None,
     silent: Annotated[
         float, typer.Option(min=35, help="Seconds without a sign of life that make a run Crashed.")
@@ -81,7 +84,9 @@ def main(
     try:
         with FileLock(home / "serve.lock", timeout=0):
             check_place(options)
-            asyncio.run(serve(options, home, console))
+            of_server = options.server_environment()
+            withhold()
+            asyncio.run(serve(options, of_server, home, console))
     except Timeout:
         console.print(
             f"[red]Another `make serve` runs with {home}, whose database takes one server.[/red] "

@@ -42,23 +42,44 @@ _FAILED = """{"text": {{ ("glmstore: " ~ flow.name ~ " (" ~ flow_run.name ~ ") e
 _STALE = '{"text": "glmstore: no upkeep and no build of features was completed for %s. %s/runs"}'
 
 
-async def ensure_automations(client: PrefectClient, options: Options) -> list[str]:
-    """Create the automations, or bring those of the same names up to date; return their names.
+async def ensure_automations(client: PrefectClient, options: Options) -> list[AutomationCore]:
+    """Create the automations, or bring those of the same names up to date; return them as they are then.
 
     One that is as it should be is left alone: a change would start its clocks anew. Whether one is switched
-    off stays as the user left it.
+    off stays as the user left it, and so does whom it tells, beside the webhook that is given.
     """
     hook = await _hook(options.notify_url) if options.notify_url else None
-    names = []
+    found = []
     for wanted in _wanted(options, hook):
         there = await client.read_automations_by_name(wanted.name)
         if not there:
             await client.create_automation(wanted)
-        elif _told(there[0]) != _told(wanted):
-            kept = wanted.model_copy(update={"enabled": there[0].enabled})
+            found.append(wanted)
+            continue
+        kept = wanted.model_copy(update=_kept(there[0], wanted, hook))
+        if _told(there[0]) != _told(kept):
             await client.update_automation(there[0].id, kept)
-        names.append(wanted.name)
-    return names
+        found.append(kept)
+    return found
+
+
+def notifies(automation: AutomationCore) -> bool:
+    """Return whether an automation tells anybody anything."""
+    return automation.enabled and not isinstance(automation.actions[0], DoNothing | ChangeFlowRunState)
+
+
+def _kept(there: AutomationCore, wanted: AutomationCore, hook: UUID | None) -> dict[str, Any]:
+    """Return what of an automation that is there stays as it is."""
+    (own,) = wanted.actions
+    if isinstance(own, ChangeFlowRunState):
+        actions = wanted.actions
+    elif hook is None or own in there.actions:
+        actions = there.actions
+    else:
+        others = [action for action in there.actions if not isinstance(action, DoNothing)]
+        theirs = [action for action in others if getattr(action, "block_document_id", None) != hook]
+        actions = [own, *theirs]
+    return {"enabled": there.enabled, "actions": actions}
 
 
 def _wanted(options: Options, hook: UUID | None) -> Iterator[AutomationCore]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
+
 from glmstore.errors import StoreError
 from glmstore.store.connection import MEMORY, normalise_uri
 
@@ -19,6 +21,12 @@ PREFECT_QUIET = {
     "PYTHONUNBUFFERED": "1",
 }
 
+
+_OF_THE_SERVER = ("PREFECT_SERVER_", "PREFECT_API_DATABASE_", "PREFECT_UI_API_URL", "PREFECT_REDIS_")
+"""Beginnings of the variables that the server reads and no worker needs, passwords among them."""
+
+_OF_NOBODY = ("SERVE_NOTIFY_URL", "NOTIFY_URL")
+"""Who has a chat's webhook can write there; the server keeps it in a block, encrypted."""
 
 _LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 """Of deployments' limits. In memory, Prefect's default, a restart of the server loses leases, not slots."""
@@ -52,6 +60,8 @@ class Options:
         Seconds that runs have to end themselves when the service ends.
     deployments
         File in the form of prefect.yaml.
+    ui
+        Address of the UI where it is not told by host and port.
     """
 
     host: str = "127.0.0.1"
@@ -65,6 +75,7 @@ class Options:
     stale_s: float = 36 * 3600.0
     grace_s: float = 10.0
     deployments: Path = Path("prefect.yaml")
+    ui: str = ""
 
     @property
     def url(self) -> str:
@@ -80,7 +91,7 @@ class Options:
     @property
     def seen_as(self) -> str:
         """Of the UI, for browsers on any machine that can reach it: PREFECT_UI_URL, where that is set."""
-        if said := os.environ.get("PREFECT_UI_URL"):
+        if said := os.environ.get("PREFECT_UI_URL") or self.ui:
             return said.rstrip("/")
         host = socket.gethostname() if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104  (compared)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
@@ -90,19 +101,43 @@ class Options:
         """Whether the store lies in object storage."""
         return urlsplit(self.store).scheme == "s3"
 
+    @property
+    def origins(self) -> list[str]:
+        """Of the pages that a browser lets read what the API answers: the UI, under each of its names."""
+        here = [f"http://{name}:{self.port}" for name in ("127.0.0.1", "localhost")]
+        urls = (*here, self.url, self.seen_as)
+        return sorted({str(httpx.URL(url).join("/")).rstrip("/") for url in urls})
+
     def environment(self) -> dict[str, str]:
         """Return what every process of the service finds in its environment."""
         found = PREFECT_QUIET | {
             "PREFECT_API_URL": self.api,
             "PREFECT_UI_URL": self.seen_as,
-            "PREFECT_UI_API_URL": os.environ.get("PREFECT_UI_API_URL", f"{self.seen_as}/api"),
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": _LEASES,
             "GLMSTORE_STORE": self.store,
         }
         if auth := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
             found["PREFECT_API_AUTH_STRING"] = auth
         return found
+
+    def server_environment(self) -> dict[str, str]:
+        """Return what the server alone finds in its environment; what this process has goes first.
+
+        Prefect lets every page of the web use an API by default. A page elsewhere could have the browser of
+        whoever runs this start code here: reading is refused by origin, writing for want of a token.
+        """
+        return {
+            "PREFECT_UI_API_URL": f"{self.seen_as}/api",
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(self.origins),
+            "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": _LEASES,
+        } | {name: value for name, value in os.environ.items() if name.startswith(_OF_THE_SERVER)}
+
+
+def withhold() -> None:
+    """Take out of this process's environment, and so of all that it starts, what only the server reads."""
+    for name in [name for name in os.environ if name.startswith((*_OF_THE_SERVER, *_OF_NOBODY))]:
+        del os.environ[name]
 
 
 def lasting_store(store: str) -> str:

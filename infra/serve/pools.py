@@ -27,6 +27,11 @@ class Pool:
     limit: int | None
     gpus_a_run: int = 0
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of its runs in containers: one image, which may say cuda, is for both pools."""
+        return {} if self.gpus_a_run else {"GLMSTORE_DEVICE": "cpu"}
+
 
 def pools(gpus: int) -> tuple[Pool, Pool]:
     """Return both pools, the second for this many GPUs in all."""
@@ -55,14 +60,16 @@ async def template(
     if kind == "kubernetes" and pool.gpus_a_run:
         spec = found["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
         spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = pool.gpus_a_run
-    return with_defaults(found, image, environment)
+    return with_defaults(found, pool, image, environment)
 
 
-def with_defaults(template: dict[str, Any], image: str, environment: dict[str, str]) -> dict[str, Any]:
+def with_defaults(
+    template: dict[str, Any], pool: Pool, image: str, environment: dict[str, str]
+) -> dict[str, Any]:
     """Return a container's job template with this image and these variables, all else as it is."""
     found = copy.deepcopy(template)
     variables = found["variables"]["properties"]
     variables["image"]["default"] = image
     others = {k: v for k, v in (variables["env"].get("default") or {}).items() if k not in SET_UP}
-    variables["env"]["default"] = others | RUN_ENVIRONMENT | environment
+    variables["env"]["default"] = others | RUN_ENVIRONMENT | environment | pool.environment
     return found

@@ -1,34 +1,21 @@
-"""What a service needs in its server: work pools, automations, deployments. Safe to repeat."""
+"""What a service needs in its server before it works: work pools and automations. Safe to repeat."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-import yaml
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectNotFound
 
-from infra.serve.automations import ensure_automations
+from infra.serve.automations import ensure_automations, notifies
 from infra.serve.options import Options
 from infra.serve.pools import Kind, Pool, pools, template, with_defaults
 from infra.serve.results import ensure_result_storage, storage_environment
 
-_TIMEOUT_S = 300.0
-
 
 class PoolError(RuntimeError):
     """A pool of another kind is there under the name."""
-
-
-class DeployError(RuntimeError):
-    """`prefect deploy` failed; carries what it said."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +26,8 @@ class Provisioned:
     automations: tuple[str, ...]
     environment: dict[str, str]
     """What workers find in their environment beside what every process of the service does."""
+    notifies: bool
+    """Whether anybody is told of failed runs."""
 
 
 async def provision(options: Options, kind: Kind = "process", image: str = "") -> Provisioned:
@@ -52,8 +41,13 @@ async def provision(options: Options, kind: Kind = "process", image: str = "") -
         of_runs = environment | storage_environment() | {"GLMSTORE_STORE": options.store}
         for pool in wanted:
             await _ensure_pool(client, pool, kind, image, of_runs)
-        names = await ensure_automations(client, options)
-    return Provisioned(tuple(pool.name for pool in wanted), tuple(names), environment)
+        automations = await ensure_automations(client, options)
+    return Provisioned(
+        pools=tuple(pool.name for pool in wanted),
+        automations=tuple(automation.name for automation in automations),
+        environment=environment,
+        notifies=any(map(notifies, automations)),
+    )
 
 
 async def _ensure_pool(
@@ -80,53 +74,5 @@ async def _ensure_pool(
     if there.concurrency_limit != pool.limit:
         await client.update_work_pool(pool.name, WorkPoolUpdate(concurrency_limit=pool.limit))
     if kind != "process":
-        given = with_defaults(there.base_job_template, image, environment)
+        given = with_defaults(there.base_job_template, pool, image, environment)
         await client.update_work_pool(pool.name, WorkPoolUpdate(base_job_template=given))
-
-
-async def deploy(options: Options, kind: Kind = "process") -> list[str]:
-    """Create or update every deployment; return their names.
-
-    Runs in processes work in the folder they were deployed from, as Prefect does by default. In containers
-    there is no such folder: flows are modules of the image, and nothing is pulled.
-
-    Raises
-    ------
-    DeployError
-        If one could not be.
-    """
-    with _pulling(options.deployments, nothing=kind != "process") as file:
-        await _prefect_deploy(file)
-    async with get_client() as client:
-        flows = {flow.id: flow.name for flow in await client.read_flows()}
-        return sorted(f"{flows[d.flow_id]}/{d.name}" for d in await client.read_deployments())
-
-
-@contextmanager
-def _pulling(deployments: Path, *, nothing: bool) -> Iterator[Path]:
-    """Yield the file of deployments, or a copy of it by which nothing is pulled before a run."""
-    if not nothing:
-        yield deployments
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "prefect.yaml"
-        copy.write_text(yaml.safe_dump(yaml.safe_load(deployments.read_text()) | {"pull": []}))
-        yield copy
-
-
-async def _prefect_deploy(file: Path) -> None:
-    command = ("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        said, _ = await asyncio.wait_for(process.communicate(), _TIMEOUT_S)
-    finally:
-        if process.returncode is None:
-            process.kill()
-    if process.returncode:
-        raise DeployError(f"prefect deploy failed:\n{said.decode(errors='replace')}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 from uuid import UUID
@@ -24,11 +24,11 @@ from prefect.settings import PREFECT_HOME
 from prefect.states import Crashed
 
 from infra.serve.children import processes_of_runs
+from infra.serve.pages import every
 
 _UNDER_WAY = FlowRunFilterState(
     type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
 )
-_PAGE = 200
 
 
 def worker_name(pool: str, number: int | None = None) -> str:
@@ -50,13 +50,13 @@ async def end_abandoned(client: PrefectClient) -> list[str]:
     """
     alive = processes_of_runs()
     left = []
-    for pool in await client.read_work_pools():
+    for pool in await every(client.read_work_pools):
         if pool.type == "process" and await _is_ours(client, pool.name):
             of_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool.name]))
-            left += [run async for run in _under_way(client, of_pool) if str(run.id) not in alive]
+            left += [run for run in await _under_way(client, of_pool) if str(run.id) not in alive]
     for run in left:  # grows by the flows that they called
         called = FlowRunFilterParentFlowRunId(any_=[run.id])
-        children = [child async for child in _under_way(client, parent=called)]
+        children = await _under_way(client, parent=called)
         # One of a deployment has a process of its own, and is judged in its own pool.
         left += [child for child in children if child.deployment_id is None]
     await mark_crashed(client, [run.id for run in left], "Its process was gone when the service started.")
@@ -74,7 +74,7 @@ async def mark_crashed(client: PrefectClient, runs: Iterable[UUID], why: str) ->
 
 async def _is_ours(client: PrefectClient, pool: str) -> bool:
     own = re.compile(rf"{re.escape(worker_name(pool))}(-\d+)?")
-    workers = await client.read_workers_for_work_pool(pool)
+    workers = await every(client.read_workers_for_work_pool, work_pool_name=pool)
     return bool(workers) and all(own.fullmatch(worker.name) for worker in workers)
 
 
@@ -82,13 +82,6 @@ async def _under_way(
     client: PrefectClient,
     pool: WorkPoolFilter | None = None,
     parent: FlowRunFilterParentFlowRunId | None = None,
-) -> AsyncIterator[FlowRun]:
+) -> list[FlowRun]:
     wanted = FlowRunFilter(state=_UNDER_WAY, parent_flow_run_id=parent)
-    for offset in range(0, 100 * _PAGE, _PAGE):
-        page = await client.read_flow_runs(
-            flow_run_filter=wanted, work_pool_filter=pool, limit=_PAGE, offset=offset
-        )
-        for run in page:
-            yield run
-        if len(page) < _PAGE:
-            return
+    return await every(client.read_flow_runs, flow_run_filter=wanted, work_pool_filter=pool)

@@ -55,8 +55,13 @@ def check_place(options: Options) -> None:
             ) from error
 
 
-async def serve(options: Options, home: Path, console: Console) -> None:
+async def serve(options: Options, of_server: dict[str, str], home: Path, console: Console) -> None:
     """Start everything, keep it running until a signal comes, end everything.
+
+    Parameters
+    ----------
+    of_server
+        Environment of the server alone.
 
     Raises
     ------
@@ -74,7 +79,7 @@ async def serve(options: Options, home: Path, console: Console) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, leave)
     try:
-        await _first(asked.wait(), children.until_broken(), _bring_up(children, options, console))
+        await _first(asked.wait(), children.until_broken(), _bring_up(children, options, of_server, console))
         await _first(asked.wait(), children.until_broken())
     finally:
         console.print(f"\nEnding; runs have {options.grace_s:g} s to end (Ctrl-C again: at once) …")
@@ -100,13 +105,16 @@ async def _end(children: Children, hurry: asyncio.Event, console: Console) -> No
         await children.stop(hurry)
 
 
-async def _bring_up(children: Children, options: Options, console: Console) -> None:
+async def _bring_up(
+    children: Children, options: Options, of_server: dict[str, str], console: Console
+) -> None:
     begun = time.monotonic()
-    from infra.serve.provision import DeployError, PoolError, deploy, provision
+    from infra.serve.deploying import DeployError, deploy
+    from infra.serve.provision import PoolError, provision
 
     console.print(f"Starting Prefect's server at {options.url} …")
     server = ("server", "start", "--host", options.host, "--port", str(options.port))
-    await children.start(Child("server", _prefect(*server), {}))
+    await children.start(Child("server", _prefect(*server), of_server))
     store = asyncio.create_task(asyncio.to_thread(_open_store, options.store))
     await _until_healthy(children, options)
     await store

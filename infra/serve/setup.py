@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
 from glmstore.errors import StoreError
+from infra.serve.deploying import DeployError, deploy
 from infra.serve.options import Options, lasting_store
 from infra.serve.pools import Kind
-from infra.serve.provision import DeployError, PoolError, deploy, provision
+from infra.serve.provision import PoolError, provision
 
 
 def main(
@@ -37,15 +37,13 @@ def main(
     ] = None,
 ) -> None:
     """Set up what runs need."""
-    place = urlsplit(api)
     try:
         uri = lasting_store(store)
     except StoreError as error:
         typer.echo(f"--store {store!r}: {error}", err=True)
         raise typer.Exit(2) from None
     options = Options(
-        host=place.hostname or "127.0.0.1",
-        port=place.port or 80,
+        ui=api.rstrip("/").removesuffix("/api"),
         store=uri,
         gpus=gpus,
         unbegun_s=unbegun if unbegun is not None else 300.0 if kind == "process" else 3600.0,

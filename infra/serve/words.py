@@ -33,7 +33,7 @@ def show_ready(
         "pools": f"cpu ({options.cpu_runs} runs at once), gpu ({slots})",
         "deployments": f"{len(deployments)}: {', '.join(name.partition('/')[2] for name in deployments)}",
         "automations": ", ".join(found.automations),
-        "notifications": _notified(options),
+        "notifications": _notified(options, found),
         "logs": str(logs),
     }
     for name, value in rows.items():
@@ -48,7 +48,9 @@ def show_ready(
     )
 
 
-def _notified(options: Options) -> str:
+def _notified(options: Options, found: Provisioned) -> str:
     if options.notify_url:
         return "to the webhook given"
-    return 'to nobody; make serve NOTIFY_URL=https://… (takes POST {"text": …}, as Slack does)'
+    if found.notifies:
+        return "as Automations, in the UI, has it"
+    return 'to nobody; NOTIFY_URL=https://… make serve (takes POST {"text": …}, as Slack does)'

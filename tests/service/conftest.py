@@ -11,11 +11,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -32,7 +34,11 @@ from infra.serve.children import MARK, RUN_ID
 ROOT = Path(__file__).parents[2]
 SILENT_S = 35.0
 UNBEGUN_S = 75.0
+STALE_S = 60.0
 UP_S = 150.0
+
+SECRET = "a-secret-of-tests"  # noqa: S105  (it is none)
+"""In the webhook's address and in the database's: of what only the server needs to know."""
 
 SLEEPER = '''
 import os, time
@@ -46,6 +52,11 @@ def nap(seconds: float):
     time.sleep(seconds)
 
 @flow
+def failing():
+    """Fail with words that JSON and templates would stumble over."""
+    raise ValueError('no "store" at\\n{{ home }} \\\\ 5 %')
+
+@flow
 def sleeper(seconds: float = 600.0):
     """Sleep in a flow of its own."""
     nap(seconds)
@@ -54,7 +65,48 @@ DEPLOYED = """
 deployments:
   - {name: zombie, entrypoint: sleeper.sleeper, work_pool: {name: gpu}}
   - {name: unbegun, entrypoint: sleeper.sleeper, work_pool: {name: cpu}}
+  - {name: failing, entrypoint: sleeper.failing, work_pool: {name: cpu}}
 """
+
+
+@dataclass(frozen=True)
+class Told:
+    """One notification, as it arrived."""
+
+    kind: str
+    body: bytes
+
+
+class Receiver(ThreadingHTTPServer):
+    """A webhook's other end, on loopback."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Taking)
+        self.told: list[Told] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/{SECRET}"
+
+
+class _Taking(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.told.append(Told(self.headers["Content-Type"], body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture(scope="session")
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 @dataclass(frozen=True)
@@ -72,6 +124,8 @@ class Service:
     killed_run: UUID
     killed_unbegun: UUID
     killed_at: datetime
+    told: list[Told]
+    """What the webhook was told so far; grows."""
 
     @property
     def port(self) -> int:
@@ -125,14 +179,16 @@ def scattered_store(uri: Path) -> None:
 class Starter:
     """Starts the service of one folder, again and again."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, hook: str) -> None:
         self.home, self.port, self.store = home, free_port(), home / "lab" / "store"
         self.url, self.out, self.sleeper = f"http://127.0.0.1:{self.port}", home / "out", home / "sleeper"
         foreign = ("PREFECT_", "GLMSTORE_STORE", "SERVE_")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         ours = {"PREFECT_HOME": str(home), "GLMSTORE_DEVICE": "cpu", "COLUMNS": "100"}
-        self.own = kept | ours | {"PYTHONPATH": str(self.sleeper)}
-        self.env = self.own | {
+        base = kept | ours | {"PYTHONPATH": str(self.sleeper)}
+        database = f"sqlite+aiosqlite:///{home}/{SECRET}.db"
+        self.own = base | {"SERVE_NOTIFY_URL": hook, "PREFECT_API_DATABASE_CONNECTION_URL": database}
+        self.env = base | {
             "PREFECT_API_URL": f"{self.url}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         }
@@ -142,9 +198,9 @@ class Starter:
         (self.sleeper / "prefect.yaml").write_text(DEPLOYED)
 
     def start(self, seed: int, deployments: Path = ROOT / "prefect.yaml") -> subprocess.Popen[bytes]:
-        """Start it under a hash seed, and wait until it is up."""
+        """Start it under a hash seed, told of its webhook, and wait until it is up."""
         told = ("--port", str(self.port), "--store", str(self.store), "--gpus", "1", "--grace", "5")
-        patience = ("--silent", str(SILENT_S), "--unbegun", str(UNBEGUN_S))
+        patience = ("--silent", str(SILENT_S), "--unbegun", str(UNBEGUN_S), "--stale", str(STALE_S))
         deploy = ("--deployments", str(deployments))
         with self.out.open("w") as file:
             process = subprocess.Popen(
@@ -194,8 +250,8 @@ def automations_of(client: SyncPrefectClient) -> set[tuple[str, ...]]:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    starter = Starter(tmp_path_factory.mktemp("service"))
+def service(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Service]:
+    starter = Starter(tmp_path_factory.mktemp("service"), receiver.url)
     with temporary_settings({PREFECT_API_URL: f"{starter.url}/api"}), get_client(sync_client=True) as client:
         process = starter.start(seed=1, deployments=starter.sleeper / "prefect.yaml")
         try:
@@ -223,6 +279,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
                 killed_run=killed_run,
                 killed_unbegun=unbegun,
                 killed_at=datetime.now(UTC),
+                told=receiver.told,
             )
         finally:
             process.terminate()
@@ -251,6 +308,12 @@ def silent_s() -> float:
 def unbegun_s() -> float:
     """Return the seconds that a submitted run of this service has to begin."""
     return UNBEGUN_S
+
+
+@pytest.fixture
+def stale_s() -> float:
+    """Return the seconds without upkeep that make a store of this service stale."""
+    return STALE_S
 
 
 @pytest.fixture

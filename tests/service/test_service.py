@@ -33,7 +33,7 @@ def test_it_listens_on_loopback_only(service):
     assert bound == {"127.0.0.1"}
 
 
-def test_setting_up_again_changes_nothing(service, silent_s, unbegun_s):
+def test_setting_up_again_changes_nothing(service, silent_s, unbegun_s, stale_s):
     async def there():
         async with get_client() as client:
             automations = await client.read_automations()
@@ -45,7 +45,8 @@ def test_setting_up_again_changes_nothing(service, silent_s, unbegun_s):
             {limit.name for limit in limits if ":" not in limit.name},
         )
 
-    options = Options(store=service.store, silent_s=silent_s, unbegun_s=unbegun_s, port=service.port)
+    patience = {"silent_s": silent_s, "unbegun_s": unbegun_s, "stale_s": stale_s}
+    options = Options(store=service.store, port=service.port, **patience)
     before = asyncio.run(there())
     asyncio.run(provision(options))
     assert asyncio.run(there()) == before

@@ -15,9 +15,9 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from glmstore.errors import StoreError
 from infra.serve import service as module
 from infra.serve.automations import _told, _wanted
-from infra.serve.options import Options, lasting_store
-from infra.serve.pools import RUN_ENVIRONMENT, with_defaults
-from infra.serve.provision import _pulling, deploy
+from infra.serve.deploying import deploy, with_schedules_kept
+from infra.serve.options import Options, lasting_store, withhold
+from infra.serve.pools import RUN_ENVIRONMENT, Kind, pools, template, with_defaults
 from infra.serve.reconciling import worker_name
 from infra.serve.results import storage_environment
 
@@ -82,13 +82,49 @@ def test_a_store_that_cannot_be_made_is_refused_by_name(tmp_path, below: str):
 
 def test_browsers_elsewhere_are_not_sent_to_their_own_machine(monkeypatch):
     monkeypatch.delenv("PREFECT_UI_API_URL", raising=False)
-    found = Options(host="0.0.0.0").environment()  # noqa: S104
-    assert found["PREFECT_UI_API_URL"] == f"http://{socket.gethostname()}:4200/api"
-    assert found["PREFECT_API_URL"] == "http://127.0.0.1:4200/api"
-    assert Options().environment()["PREFECT_UI_API_URL"] == "http://127.0.0.1:4200/api"
+    everywhere = Options(host="0.0.0.0")  # noqa: S104
+    here = f"http://{socket.gethostname()}:4200"
+    assert everywhere.server_environment()["PREFECT_UI_API_URL"] == f"{here}/api"
+    assert everywhere.environment()["PREFECT_API_URL"] == "http://127.0.0.1:4200/api"
+    assert Options().server_environment()["PREFECT_UI_API_URL"] == "http://127.0.0.1:4200/api"
     monkeypatch.setenv("PREFECT_UI_API_URL", "https://prefect.example.org/api")
-    given = Options(host="0.0.0.0").environment()  # noqa: S104
-    assert given["PREFECT_UI_API_URL"] == "https://prefect.example.org/api"
+    assert everywhere.server_environment()["PREFECT_UI_API_URL"] == "https://prefect.example.org/api"
+
+
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        (Options(), []),
+        (Options(host="10.0.0.5"), ["http://10.0.0.5:4200"]),
+        (Options(host="::1"), ["http://[::1]:4200"]),
+        (Options(ui="https://prefect.example.org:443/glm"), ["https://prefect.example.org"]),
+    ],
+)
+def test_pages_of_the_ui_may_read_the_api_and_no_others(monkeypatch, options: Options, more: list[str]):
+    for name in ("UI_URL", "SERVER_CORS_ALLOWED_ORIGINS", "SERVER_CSRF_PROTECTION_ENABLED"):
+        monkeypatch.delenv(f"PREFECT_{name}", raising=False)
+    found = options.server_environment()
+    allowed = ["http://127.0.0.1:4200", "http://localhost:4200", *more]
+    assert sorted(found["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",")) == sorted(allowed)
+    assert found["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
+
+
+def test_what_a_person_set_for_the_server_counts_and_reaches_nobody_else(monkeypatch):
+    of_server = {
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "https://lab.example.org",
+        "PREFECT_SERVER_API_AUTH_STRING": "name:a-password-of-tests",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://prefect:a-password-of-tests@db/prefect",
+        "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql+asyncpg://prefect:a-password-of-tests@db/prefect",
+    }
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    os.environ.update(of_server)
+    os.environ["SERVE_NOTIFY_URL"] = "https://hooks.example.org/a-secret-of-tests"
+    everybody, server = Options().environment(), Options().server_environment()
+    withhold()
+    assert of_server.items() <= server.items()
+    assert everybody["PREFECT_API_AUTH_STRING"] == "name:a-password-of-tests"  # by which clients are let in
+    assert not of_server.keys() & os.environ.keys()
+    assert "SERVE_NOTIFY_URL" not in os.environ
 
 
 def test_every_gpu_has_one_worker_and_the_cpu_pool_none(monkeypatch):
@@ -138,13 +174,42 @@ def test_a_pool_that_is_there_gets_the_new_image_and_keeps_what_a_person_changed
         "variables": {"properties": {"image": {"default": "old"}, "env": {"default": {"OWN": "1"}}}},
     }
     there["variables"]["properties"]["env"]["default"]["AWS_ENDPOINT_URL"] = "http://where-it-was:9000"
-    given = with_defaults(there, "new", {"GLMSTORE_STORE": "s3://b/s"})
+    _, gpu = pools(1)
+    given = with_defaults(there, gpu, "new", {"GLMSTORE_STORE": "s3://b/s"})
     assert given["job_configuration"] == {"changed": "by hand"}
     assert given["variables"]["properties"]["image"]["default"] == "new"
     assert given["variables"]["properties"]["env"]["default"] == RUN_ENVIRONMENT | {
         "OWN": "1",
         "GLMSTORE_STORE": "s3://b/s",
     }
+
+
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_one_image_for_both_pools_computes_on_the_cpu_where_it_gets_no_gpu(kind: Kind):
+    class Client:
+        async def read_worker_metadata(self):
+            variables = {"properties": {"image": {}, "env": {"default": {}}}}
+            container = {"resources": {"limits": {}}}
+            spec = {"template": {"spec": {"containers": [container]}}}
+            of_kind = {"job_configuration": {"job_manifest": {"spec": spec}}, "variables": variables}
+            return {f"prefect-{kind}": {kind: {"default_base_job_configuration": of_kind}}}
+
+    cpu, gpu = (
+        asyncio.run(template(Client(), pool, kind, "glmstore:cuda", {"GLMSTORE_STORE": "s3://b/s"}))
+        for pool in pools(2)
+    )
+    of_cpu, of_gpu = (found["variables"]["properties"]["env"]["default"] for found in (cpu, gpu))
+    assert of_gpu == RUN_ENVIRONMENT | {"GLMSTORE_STORE": "s3://b/s"}  # the image says cuda
+    assert of_cpu == of_gpu | {"GLMSTORE_DEVICE": "cpu"}
+    spec = gpu["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    limits = spec["containers"][0]["resources"]["limits"]
+    assert limits == ({"nvidia.com/gpu": 1} if kind == "kubernetes" else {})
+
+
+def test_runs_in_processes_take_their_device_from_their_worker():
+    for pool in pools(1):
+        found = asyncio.run(template(None, pool, "process", "", {}))
+        assert "default" not in found["variables"]["properties"]["env"]
 
 
 @pytest.mark.slow
@@ -165,9 +230,6 @@ def test_runs_in_containers_do_not_look_for_the_folder_they_were_deployed_from(
     assert list(steps["process"][0]) == ["prefect.deployments.steps.set_working_directory"]
 
 
-def test_what_containers_are_deployed_with_is_otherwise_the_same(root):
-    ours = yaml.safe_load((root / "prefect.yaml").read_text())
-    with _pulling(root / "prefect.yaml", nothing=True) as copy:
-        assert yaml.safe_load(copy.read_text()) == ours | {"pull": []}
-    with _pulling(root / "prefect.yaml", nothing=False) as file:
-        assert file == root / "prefect.yaml"
+def test_a_server_that_has_nothing_yet_gets_the_file_as_it_is(root):
+    asked = yaml.safe_load((root / "prefect.yaml").read_text())
+    assert with_schedules_kept(asked, {}) == asked
