@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -127,14 +128,32 @@ def test_links_begin_with_the_public_url_in_kubernetes():
     assert {"configMapRef": {"name": "glmstore"}} in setup["envFrom"]
 
 
+STAND_IN = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (note("told"), os.kill(os.getpid(), signal.SIGINT)))
+
+def note(*words):
+    with open(os.environ["CALLED"], "a") as file:
+        print(*words, file=file)
+
+note(os.environ["CUDA_VISIBLE_DEVICES"], os.getpid(), *sys.argv[1:])
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)
+"""
+"""Ends as Prefect's worker does: SIGTERM has it send itself SIGINT."""
+
+
 @contextmanager
 def gpu_workers(folder: Path, gpus: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run what the GPU workers' container does; Prefect is a program that notes how it was called."""
     stub = folder / "prefect"
-    stub.write_text(f'#!/bin/sh\necho "$CUDA_VISIBLE_DEVICES $$ $*" >> {folder}/called\nexec sleep 60\n')
+    stub.write_text(f"#!{sys.executable}\n{STAND_IN}")
     stub.chmod(0o755)
     service = composed(CHOSEN | {"COMPOSE_PROFILES": "gpu", "GPUS": str(gpus)})["worker-gpu"]
     env = {"PATH": f"{folder}:{os.environ['PATH']}", "GPUS": service["environment"]["GPUS"]}
+    env["CALLED"] = str(folder / "called")
     process = subprocess.Popen([*service["entrypoint"], *service["command"]], env=env)
     try:
         yield process
@@ -177,7 +196,8 @@ def test_the_gpu_workers_end_together_and_in_error_unless_told_to(tmp_path: Path
         os.kill(process.pid if how == "told to end" else pids[0], signal.SIGTERM)
         code = process.wait(timeout=10)
         assert (code == 0) == (how == "told to end")
-        assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert (tmp_path / "called").read_text().count("told") == 2
 
 
 def test_kubernetes_gives_the_gpu_pool_as_many_slots_as_it_starts_workers():
