@@ -232,3 +232,14 @@ def test_an_example_secret_lies_in_the_namespace_that_is_made():
     secrets = list(yaml.safe_load_all((INFRA / "kubernetes/secret.example.yaml").read_text()))
     space = manifest("namespace.yaml", "Namespace", "glmstore")["metadata"]["name"]
     assert {s["metadata"]["namespace"] for s in secrets} == {space}
+
+
+def test_the_commands_by_hand_limit_the_gpu_pool_and_start_a_worker_for_each():
+    header = (INFRA.parent / "prefect.yaml").read_text().partition("\nname:")[0]
+    pools = {
+        d["work_pool"]["name"]
+        for d in yaml.safe_load((INFRA.parent / "prefect.yaml").read_text())["deployments"]
+    }
+    assert set(re.findall(r"work-pool create (\w+) --type process", header)) == pools
+    assert set(re.findall(r"worker start --pool (\w+) --limit \d", header)) == pools
+    assert "work-pool set-concurrency-limit gpu 1 " in header
