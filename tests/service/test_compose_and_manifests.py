@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import cloudpickle
 import psutil
 import pytest
 import yaml
+from prefect.context import serialize_context
+from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
 
 INFRA = Path(__file__).parents[2] / "infra"
 TEXT = (INFRA / "compose.yaml").read_text()
@@ -243,3 +246,19 @@ def test_the_commands_by_hand_limit_the_gpu_pool_and_start_a_worker_for_each():
     assert set(re.findall(r"work-pool create (\w+) --type process", header)) == pools
     assert set(re.findall(r"worker start --pool (\w+) --limit \d", header)) == pools
     assert "work-pool set-concurrency-limit gpu 1 " in header
+
+
+def test_a_flow_that_knows_the_servers_database_would_tell_dask_workers():
+    """What infra/dask.md warns of; should Prefect stop doing so, the warning can go."""
+    with temporary_settings(
+        {PREFECT_SERVER_DATABASE_CONNECTION_URL: "postgresql+asyncpg://prefect:told@db/prefect"}
+    ):
+        assert b"prefect:told@db" in cloudpickle.dumps(serialize_context())
+
+
+def test_only_the_server_is_told_what_the_server_reads():
+    services = composed(CHOSEN)
+    told = {name for name, s in services.items() if "PREFECT_SERVER_" in str(s.get("environment"))}
+    assert told == {"server"}
+    files = [p for p in (INFRA / "kubernetes").glob("*.yaml") if "PREFECT_SERVER_" in p.read_text()]
+    assert [p.name for p in files] == ["server.yaml"]
