@@ -130,8 +130,10 @@ class WindowTokenizer:
     window
         The network's.
 
-    Notes ----- The ids and the attention mask of a batch are [B, L], one a letter; spans and special mask
-    are [B, T], one a bin.
+    Notes
+    -----
+    The ids and the attention mask of a batch are [B, L], one a letter; spans and special mask are [B, T], one
+    a bin.
     """
 
     strings = (*LETTERS, "")
