@@ -82,8 +82,8 @@ def show_model(
 ) -> None:
     """Show everything known of one model: weights, layers, poolings, pretraining, licence, citation."""
     from glmstore.models.catalogue import get_model
+    from glmstore.models.checkpoints.advice import how_to_get
     from glmstore.models.checkpoints.readiness import lineage
-    from glmstore.models.checkpoints.source import how_to_get
 
     entry = get_model(name)
     spec = entry.spec.model_dump(mode="json") | {"weights": _weights(entry)}

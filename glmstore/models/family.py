@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from glmstore.errors import WeightsError
 from glmstore.models.base import GenomicLM, ModelEntry, Untrained
+from glmstore.models.checkpoints.advice import advised, how_to_replace_tokenizer
 from glmstore.models.checkpoints.source import HubSource, Pulled, folder_of, read_record, require, verify
+from glmstore.models.checkpoints.vocabulary import check_vocabulary
 from glmstore.models.spec import ModelSpec, Pretraining
 
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from glmstore.models.tokenizers.base import Tokenizer
 
 Config = Mapping[str, Any]
-ROUNDING = 64
-"""Published embeddings are padded to multiples of this at most, so that many rows may have no id."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,14 @@ class Architecture(Untrained):
         The architecture and its shape.
     model
         Registry name, under which files may have been pulled.
+    source
+        Where those files are published; None for weights on no hub.
     """
 
     family: Family
     config: Config
     model: str
+    source: HubSource | None = None
 
     def network(self) -> nn.Module:
         """Return the torch module with freshly drawn weights."""
@@ -134,7 +137,7 @@ class Architecture(Untrained):
 
     def tokenizer(self) -> Tokenizer:
         """Return the tokenizer; raises WeightsError where its vocabulary is a file that was not pulled."""
-        return _tokenizer(self.family, self.config, self.model)
+        return _tokenizer(self.family, self.config, self.model, self.source)
 
 
 def published(family: Family, spec: ModelSpec, config: Config, source: HubSource | None = None) -> ModelEntry:
@@ -156,8 +159,8 @@ def published(family: Family, spec: ModelSpec, config: Config, source: HubSource
     """
     as_published = partial(published, family, spec, config, source)
     spec = _pinned(spec, record_of(spec.name), source)
-    build = partial(_build_untrained, family, config, spec.name)
-    untrained = Architecture(family.recipe(config), build, family, config, spec.name)
+    build = partial(_build_untrained, family, config, spec.name, source)
+    untrained = Architecture(family.recipe(config), build, family, config, spec.name, source)
     load = partial(_load, family, spec, config, source)
     return ModelEntry(spec, load, untrained, source, current=as_published)
 
@@ -228,56 +231,46 @@ def load_from(
     record = require(spec.name, folder)
     if source is not None:
         verify(record, folder, source.beside)
-    tokenizer = family.tokenizer(config, folder)
+    advice = how_to_replace_tokenizer(record, source) if source is not None else ""
+    with advised(advice):
+        tokenizer = family.tokenizer(config, folder)
     network = build_unfilled(partial(family.network, config))
     files = [folder / name for name in record.weights]
     load_strict(network, files, owner=spec.name, rename=family.rename, ignored=family.ignored)
     model = LanguageModel(_pinned(spec, record, source), network, tokenizer, device)
-    check_vocabulary(model)
+    with advised(advice):
+        check_vocabulary(model, source.pieces if source is not None else {})
     return model
 
 
 def _build_untrained(
-    family: Family, config: Config, base: str, spec: ModelSpec, seed: int, device: str
+    family: Family,
+    config: Config,
+    base: str,
+    source: HubSource | None,
+    spec: ModelSpec,
+    seed: int,
+    device: str,
 ) -> GenomicLM:
     from glmstore.models.architectures.language_model import LanguageModel
 
-    tokenizer = _tokenizer(family, config, base)
+    tokenizer = _tokenizer(family, config, base, source)
     model = LanguageModel(spec, family.untrained_network(config, seed), tokenizer, device)
-    check_vocabulary(model)
+    with advised(_about_tokenizer(base, source)):
+        check_vocabulary(model, source.pieces if source is not None else {})
     return model
 
 
-def _tokenizer(family: Family, config: Config, model: str) -> Tokenizer:
+def _tokenizer(family: Family, config: Config, model: str, source: HubSource | None) -> Tokenizer:
     """Return the tokenizer of a model whose weights are not wanted."""
     folder = folder_of(model)
     # Only a vocabulary that is a file needs another tokenizer for the tiny network.
     if family.tiny_tokenizer is not None:
         require(model, folder)
-    return family.tokenizer(config, folder if read_record(folder) else None)
+    with advised(_about_tokenizer(model, source)):
+        return family.tokenizer(config, folder if read_record(folder) else None)
 
 
-def vocabulary_fits(model: LanguageModel) -> bool:
-    """Tell whether the embedding has a row for every id of the tokenizer, and not many more.
-
-    Published embeddings are rounded up, to a multiple of 64 at most; a table with more rows to spare was made
-    for another vocabulary.
-    """
-    rows, ids = model.n_embeddings, len(model.tokenizer.strings)
-    return rows is None or 0 <= rows - ids < ROUNDING
-
-
-def check_vocabulary(model: LanguageModel) -> None:
-    """Refuse a model whose tokenizer was made for other weights.
-
-    Raises
-    ------
-    WeightsError
-        If the embedding lacks rows for ids, or has many that no id stands for.
-    """
-    if not vocabulary_fits(model):
-        raise WeightsError(
-            f"the tokenizer of {model.spec.name} has {len(model.tokenizer.strings)} ids and its embedding "
-            f"{model.n_embeddings} rows: they do not belong together. Run `glmstore models pull "
-            f"{model.spec.name}` again, or adopt both from one folder."
-        )
+def _about_tokenizer(model: str, source: HubSource | None) -> str:
+    record = record_of(model)
+    return how_to_replace_tokenizer(record, source) if record is not None and source is not None else ""

@@ -79,6 +79,11 @@ _TINY: dict[str, Any] = {
     "last_layer_norm": True,
 }
 
+# From the vocabularies of the source, both of 32,000 pieces: data/tokenizers/human/BPE_32k/tokenizer.json at
+# db11b75, which its scripts use for the models of the first release, and t2t_1000h_multi_32k at 203841e.
+_FIRST_PIECES: dict[str, int | None] = {"ACG": 114, "N": None}
+_T2T_PIECES: dict[str, int | None] = {"ACG": 120, "N": 12}
+
 FAMILY = Family(
     name="gena_lm",
     network=_network,
@@ -106,7 +111,14 @@ def _all_but(*held_out: str) -> tuple[str, ...]:
 
 
 def _entry(
-    name: str, summary: str, config: Config, *, weights: str, n_parameters: int, held_out: tuple[str, str]
+    name: str,
+    summary: str,
+    config: Config,
+    *,
+    weights: str,
+    n_parameters: int,
+    held_out: tuple[str, str],
+    pieces: dict[str, int | None],
 ) -> ModelEntry:
     hub_id = f"AIRI-Institute/{name}"
     return published(
@@ -123,7 +135,7 @@ def _entry(
             ),
         ),
         config,
-        HubSource(repo=hub_id, weights=(weights,), tokenizer=("tokenizer.json",)),
+        HubSource(repo=hub_id, weights=(weights,), tokenizer=("tokenizer.json",), pieces=pieces),
     )
 
 
@@ -135,6 +147,7 @@ GENA_LM_MODELS = (
         weights="pytorch_model.bin",
         n_parameters=110_650_880,
         held_out=("chr22", "chrY"),
+        pieces=_FIRST_PIECES,
     ),
     _entry(
         "gena-lm-bert-base-t2t",
@@ -143,6 +156,7 @@ GENA_LM_MODELS = (
         weights="pytorch_model.bin",
         n_parameters=110_650_880,
         held_out=("chr7", "chr10"),
+        pieces=_T2T_PIECES,
     ),
     _entry(
         "gena-lm-bert-large-t2t",
@@ -151,5 +165,6 @@ GENA_LM_MODELS = (
         weights="model.safetensors",
         n_parameters=336_691_456,
         held_out=("chr7", "chr10"),
+        pieces=_T2T_PIECES,
     ),
 )

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from glmstore.errors import UnknownNameError, WeightsError
 from glmstore.models.base import DerivedModel, GenomicLM, ModelEntry
 from glmstore.models.checkpoints.source import folder_of
-from glmstore.models.family import Config, Family, check_vocabulary, published
+from glmstore.models.checkpoints.vocabulary import check_vocabulary
+from glmstore.models.family import Config, Family, published
 from glmstore.models.spec import ModelSpec, Pretraining
 
 if TYPE_CHECKING:

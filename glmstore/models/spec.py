@@ -155,7 +155,7 @@ class ModelSpec(Frozen):
             how to get them, or those of the model it is made from.
         """
         if self.revision is None:
-            from glmstore.models.checkpoints.source import how_to_get
+            from glmstore.models.checkpoints.advice import how_to_get
 
             owner = self.twin_of or self.name
             raise WeightsError(

@@ -129,6 +129,7 @@ def test_weights_in_wrong_places_predict_no_better_than_guessing(
     verdict, words = found[f"{COPY}: promoter"]
     assert verdict == "failed"
     assert f"guessing {math.log(4):.3f}" in words
+    assert_not_recorded(found)
 
 
 def test_a_model_of_other_species_is_measured_and_not_judged(adopted: Callable[..., ModelEntry]):
@@ -143,7 +144,26 @@ def test_nan_is_found_in_the_layer_where_it_begins(adopted: Callable[..., ModelE
         state["model.encoder.3.ffn.0.bias"][0] = math.nan
 
     found = verdicts(check_model(adopted(spoil)))
-    assert found[f"{COPY}: finite"] == ("failed", "NaN or infinity at layers [4, 5, 6, 7, 8]")
+    places = ", ".join(f"layer {i}" for i in range(4, 9))
+    assert found[f"{COPY}: finite"] == ("failed", f"NaN or infinity at {places}, logits")
+
+
+def test_nan_in_the_head_alone_is_found_in_the_logits(adopted: Callable[..., ModelEntry]):
+    def spoil(state: dict[str, Tensor]) -> None:
+        state["cls.decoder.3.bias"][0] = math.nan
+
+    found = verdicts(check_model(adopted(spoil)))
+    assert found[f"{COPY}: finite"] == ("failed", "NaN or infinity at logits")
+    assert_not_recorded(found)
+
+
+def assert_not_recorded(found: dict[str, tuple[str, str]]) -> None:
+    verdict, words = found[f"{COPY}: fingerprint"]
+    assert verdict == "note"
+    assert words.startswith("not recorded")
+    record = read_record(folder_of(COPY))
+    assert record is not None
+    assert record.fingerprint is None
 
 
 def test_the_first_check_records_a_fingerprint_that_later_ones_compare_with(
@@ -163,6 +183,24 @@ def test_the_first_check_records_a_fingerprint_that_later_ones_compare_with(
     elsewhere = record.fingerprint.model_copy(update={"values": values})
     write_record(folder_of(COPY), record.model_copy(update={"fingerprint": elsewhere}))
     assert verdicts(check_model(entry))[f"{COPY}: fingerprint"][0] == "failed"
+
+
+def test_where_the_architecture_fails_no_fingerprint_is_recorded_and_one_that_is_there_is_compared(
+    adopted: Callable[..., ModelEntry], monkeypatch: pytest.MonkeyPatch
+):
+    entry = adopted()
+    with monkeypatch.context() as wrong:
+        wrong.setattr(checking.known_answers, "read_known", lambda name: {"logits": [0.0]})
+        found = verdicts(check_model(entry))
+        assert found["tiny gpn: known answer"][0] == "failed"
+        assert_not_recorded(found)
+        wrong.undo()
+        assert verdicts(check_model(entry))[f"{COPY}: fingerprint"][1].startswith("recorded now")
+        wrong.setattr(checking.known_answers, "read_known", lambda name: {"logits": [0.0]})
+        assert verdicts(check_model(entry))[f"{COPY}: fingerprint"] == (
+            "ok",
+            f"0.0e+00 from that of torch {torch.__version__}, cpu; 0.001 is allowed",
+        )
 
 
 def test_fingerprints_of_other_layers_do_not_compare():

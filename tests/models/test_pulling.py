@@ -21,11 +21,13 @@ import torch
 from safetensors.torch import load, save
 
 from glmstore.errors import ChecksumError, FetchError, WeightsError
-from glmstore.models import get_model
+from glmstore.models import FAMILIES, get_model
 from glmstore.models.base import ModelEntry
 from glmstore.models.checkpoints import adopting, pulling
 from glmstore.models.checkpoints.pulling import Outcome
 from glmstore.models.checkpoints.source import RECORD, HubSource, Pulled, PulledFile, read_record, state_of
+from glmstore.models.family import published
+from glmstore.models.tokenizers.tiny_bpe import tiny_bpe_json
 
 PROGRAM = Path(__file__).with_name("fake_hub.py")
 
@@ -417,6 +419,27 @@ def test_other_tensors_are_refused_and_not_recorded(site: Site):
     site.hub.push(fake.commit(model__safetensors=save(tensors)))
     refused(WeightsError, site.pull, "missing cls.decoder.0.bias [96]")
     assert read_record(site.folder) is None
+
+
+def test_a_foreign_tokenizer_is_refused_before_the_weights_are_transferred(site: Site):
+    family = FAMILIES["dnabert2"]
+    config = {**family.tiny, "vocab_size": 128}
+    facts = {"summary": "-", "revision": None, "n_parameters": 1, "pretraining": None}
+    source = HubSource(repo=fake.REPO, tokenizer=("tokenizer.json",))
+    entry = published(family, family.describe(config, name=MODEL, **facts), config, source)
+    state = {n: t.clone() for n, t in family.untrained_network(config, 0).state_dict().items()}
+    files = {"config.json": json.dumps(config).encode(), "model.safetensors": save(state)}
+    commit = site.hub.push(files | {"tokenizer.json": tiny_bpe_json().encode()})
+    why = ("64 ids and its embedding 128 rows", f"{fake.REPO} publishes it so at {commit}")
+    refused(WeightsError, lambda: site.pull(entry), *why, "--revision", "--upgrade")
+    assert not site.hub.got("/cdn/")
+    assert read_record(site.folder) is None
+    content = json.loads(tiny_bpe_json())
+    more = {"ACGT"[i % 4] * (20 + i): 64 + i for i in range(64)}
+    content["model"]["vocab"] |= more
+    site.hub.push(files | {"tokenizer.json": json.dumps(content).encode()})
+    assert site.pull(entry, upgrade=True).verdict == "pulled"
+    assert entry.load("cpu").spec.name == MODEL
 
 
 def test_a_record_of_another_model_is_left_alone(site: Site):

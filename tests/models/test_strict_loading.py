@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,8 @@ from glmstore.models.checkpoints.source import (
     state_of,
     write_record,
 )
-from glmstore.models.family import Family, published, vocabulary_fits
+from glmstore.models.checkpoints.vocabulary import vocabulary_fits
+from glmstore.models.family import Family, published
 from glmstore.models.gpn import FAMILY
 from glmstore.models.tokenizers.character import CharacterTokenizer
 
@@ -275,8 +277,13 @@ VOCABULARY = ["[PAD]", "[UNK]", "A", "C", "G", "T"]
 
 
 def test_a_tokenizer_with_more_ids_than_rows_does_not_belong_to_the_weights(pulled: Callable[..., Path]):
-    pulled([*VOCABULARY, "[A]", "[B]", "[C]"])
-    refused(partial(_entry().load, "cpu"), "has 9 ids and its embedding 8 rows", f"models pull {NAME}")
+    foreign = [*VOCABULARY, "[A]", "[B]", "[C]"]
+    folder = pulled(foreign)
+    words = "has 9 ids and its embedding 8 rows"
+    refused(partial(_entry().load, "cpu"), words, f"models pull {NAME} --upgrade` for what a/b publishes now")
+    shutil.rmtree(folder)
+    pulled(foreign, repo=None)
+    refused(partial(_entry().load, "cpu"), words, "vocab.json of a/b into one folder", "--from FOLDER")
 
 
 def test_a_tokenizer_other_than_the_recorded_one_is_refused(pulled: Callable[..., Path]):

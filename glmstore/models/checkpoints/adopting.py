@@ -12,7 +12,12 @@ from pydantic import ValidationError
 from glmstore.data.fetch import sha256_of
 from glmstore.errors import WeightsError
 from glmstore.models.base import ModelEntry
-from glmstore.models.checkpoints.fitting import require_config, require_tensors, require_weights_of_its_own
+from glmstore.models.checkpoints.fitting import (
+    require_config,
+    require_tensors,
+    require_tokenizer,
+    require_weights_of_its_own,
+)
 from glmstore.models.checkpoints.pulling import Outcome, changing
 from glmstore.models.checkpoints.source import (
     RECORD,
@@ -61,8 +66,8 @@ def adopt(
     Raises
     ------
     WeightsError
-        If files are missing, are those of another model, or are not what their record says; or if another
-        revision is here.
+        If files are missing, are those of another model (weights, configuration or tokenizer), or are not
+        what their record says; or if another revision is here.
     FetchError
         If the target cannot be written.
     """
@@ -79,6 +84,7 @@ def adopt(
         require_config(entry, folder / entry.source.config)
     elif (folder / "config.json").is_file():
         require_config(entry, folder / "config.json")
+    require_tokenizer(entry, folder, _how_to_bring_the_tokenizer(entry, folder))
     require_tensors(entry, weights)
     target = folder_of(entry.name, into)
     with changing(entry.name, target):
@@ -94,6 +100,16 @@ def adopt(
             _bring(folder, target, record, link)
         write_record(target, record)
     return Outcome(record, target, "adopted")
+
+
+def _how_to_bring_the_tokenizer(entry: ModelEntry, folder: Path) -> str:
+    if entry.source is None:
+        return ""
+    recorded = f", remove {RECORD} there" if (folder / RECORD).is_file() else ""
+    return (
+        f"Nothing was recorded. Copy {', '.join(entry.source.tokenizer)} of {entry.source.repo} into {folder}"
+        f"{recorded}, and run the same command."
+    )
 
 
 def _described(entry: ModelEntry, folder: Path) -> Pulled:

@@ -14,11 +14,11 @@ from glmstore.config import Frozen
 from glmstore.errors import GlmstoreError, WeightsError
 from glmstore.models import known_answers
 from glmstore.models.base import GenomicLM, ModelEntry
+from glmstore.models.checkpoints.advice import how_to_get
 from glmstore.models.checkpoints.fitting import architecture_of, require_weights_of_its_own
 from glmstore.models.checkpoints.source import (
     Fingerprint,
     folder_of,
-    how_to_get,
     in_a_line,
     read_record,
     require,
@@ -26,7 +26,7 @@ from glmstore.models.checkpoints.source import (
     verify,
     write_record,
 )
-from glmstore.models.family import vocabulary_fits
+from glmstore.models.checkpoints.vocabulary import vocabulary_fits
 
 if TYPE_CHECKING:
     from glmstore.models.family import Family
@@ -91,7 +91,7 @@ def check_model(entry: ModelEntry, device: str = "cpu") -> Iterator[Check]:
     and asked: finite states at every layer, independence of the batch, letters for tokens, and for models
     trained on human sequence a lower loss than guessing on a human promoter, which weights in wrong places do
     not reach. What they give is compared with the fingerprint that came with them; the first check of pulled
-    weights writes one into their record, for the machines they are copied to.
+    weights that nothing fails writes one into their record, for the machines they are copied to.
 
     Parameters
     ----------
@@ -106,9 +106,11 @@ def check_model(entry: ModelEntry, device: str = "cpu") -> Iterator[Check]:
         If the model has no weights of its own.
     """
     require_weights_of_its_own(entry)
-    architecture = architecture_of(entry)
+    architecture, failed = architecture_of(entry), False
     if architecture is not None:
-        yield from check_family(architecture.family)
+        for check in check_family(architecture.family):
+            failed |= check.verdict == "failed"
+            yield check
     shipped = shipped_folder(entry.name)
     if shipped is None:
         try:
@@ -128,8 +130,14 @@ def check_model(entry: ModelEntry, device: str = "cpu") -> Iterator[Check]:
         return
     yield Check(entry.name, "strict load", "ok", "every tensor found its place")
     with _exact(device):
-        yield from _questions(entry.name, model, trained=True, human=_knows_human(entry))
-        yield _shipped_fingerprint(model, shipped) if shipped else _recorded_fingerprint(entry, model)
+        for check in _questions(entry.name, model, trained=True, human=_knows_human(entry)):
+            failed |= check.verdict == "failed"
+            yield check
+        yield (
+            _shipped_fingerprint(model, shipped)
+            if shipped
+            else _recorded_fingerprint(entry, model, sound=not failed)
+        )
 
 
 def shipped_answer(entry: ModelEntry) -> ShippedAnswer:
@@ -145,10 +153,9 @@ def _questions(owner: str, model: GenomicLM, *, trained: bool, human: bool) -> I
     from glmstore.models.checkpoints import measuring
 
     bad = measuring.not_finite(model)
-    layers = f"layers 0 to {model.spec.n_layers}"
-    yield Check(
-        owner, "finite", "failed" if bad else "ok", f"NaN or infinity at layers {bad}" if bad else layers
-    )
+    places = f"layers 0 to {model.spec.n_layers}" + (", logits" if isinstance(model, LanguageModel) else "")
+    words = f"NaN or infinity at {', '.join(bad)}" if bad else places
+    yield Check(owner, "finite", "failed" if bad else "ok", words)
     off, dtype = measuring.batch_deviation(model)
     allowed = BATCH_TOLERANCE.get(str(dtype), HALF_BATCH_TOLERANCE)
     words = f"{off:.1e} standard deviations at most; {allowed:g} are allowed"
@@ -189,13 +196,16 @@ def _shipped_fingerprint(model: GenomicLM, folder: Path) -> Check:
     return _compared(model, known.fingerprint)
 
 
-def _recorded_fingerprint(entry: ModelEntry, model: GenomicLM) -> Check:
+def _recorded_fingerprint(entry: ModelEntry, model: GenomicLM, *, sound: bool) -> Check:
     from glmstore.models.checkpoints.measuring import fingerprint
 
     folder = folder_of(entry.name)
     record = require(entry.name, folder)
     if record.fingerprint is not None:
         return _compared(model, record.fingerprint)
+    if not sound:
+        words = "not recorded: weights that fail a check are nothing for other machines to compare with"
+        return Check(entry.name, "fingerprint", "note", words)
     try:
         write_record(folder, record.model_copy(update={"fingerprint": fingerprint(model)}))
     except OSError as error:

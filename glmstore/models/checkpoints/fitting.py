@@ -9,9 +9,13 @@ from typing import Any
 
 from glmstore.errors import WeightsError
 from glmstore.models.base import ModelEntry
+from glmstore.models.checkpoints.advice import advised
+from glmstore.models.checkpoints.vocabulary import check_vocabulary
 from glmstore.models.family import Architecture
 
 SHOWN = 5
+PROBE_NT = 250
+"""Nucleotides that a tokenizer is tried on: a token each, at worst, still fits every published context."""
 
 
 def architecture_of(entry: ModelEntry) -> Architecture | None:
@@ -75,6 +79,44 @@ def require_config(entry: ModelEntry, path: Path) -> None:
             f"{'; '.join(found[:SHOWN])}{more}. Nothing was recorded. Is it another model, "
             f"or another revision?"
         )
+
+
+def require_tokenizer(entry: ModelEntry, folder: Path, advice: str) -> None:
+    """Refuse a tokenizer file that was made for other weights; needs no weights.
+
+    Parameters
+    ----------
+    entry
+        A model; nothing is asked of one whose vocabulary is code.
+    folder
+        Holds the tokenizer's files under their published names.
+    advice
+        Ends every message: what to do about it.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read, has more ids than the embedding has rows or far fewer, has known pieces in other
+        places than the published one, or makes tokens that do not stand for the letters they come from.
+    """
+    import torch
+
+    from glmstore.models.architectures.language_model import LanguageModel
+    from glmstore.models.checkpoints.measuring import misread_letters
+
+    architecture = architecture_of(entry)
+    if architecture is None or entry.source is None or not entry.source.tokenizer:
+        return
+    family, config = architecture.family, architecture.config
+    with advised(advice):
+        tokenizer = family.tokenizer(config, folder)
+        with torch.device("meta"):
+            network = family.network(config)
+        model = LanguageModel(entry.spec, network, tokenizer, "meta")
+        check_vocabulary(model, entry.source.pieces)
+        misread = misread_letters(model, PROBE_NT)
+        if misread is not None:
+            raise WeightsError(f"the tokenizer beside {entry.name} is another model's: {misread}.")
 
 
 def require_tensors(entry: ModelEntry, files: Iterable[Path]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from glmstore.models.known_answers import COLUMNS, TOKEN
 from glmstore.models.known_answers import SEQUENCE as SHORT
 from glmstore.models.known_answers.promoter import SEQUENCE as PROMOTER
 from glmstore.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from glmstore.models.network import Network
 
 MASKED_EVERY = 7
 """One token in so many is masked at a time: 14 %, close to the 15 % that masked models are trained with."""
@@ -33,11 +36,20 @@ def promoter(spec: ModelSpec) -> str:
     return PROMOTER[: spec.max_nt]
 
 
-def not_finite(model: GenomicLM) -> list[int]:
-    """Return the layers that hold NaN or infinity for the promoter."""
+def not_finite(model: GenomicLM) -> list[str]:
+    """Return what holds NaN or infinity for the promoter: layers, and the logits where there are any."""
+    bad = []
     with torch.inference_mode():
-        states = model.layers(model.encode([promoter(model.spec)]))
-        return [i for i, x in enumerate(states) if not bool(torch.isfinite(x).all())]
+        batch = model.encode([promoter(model.spec)])
+        for layer, states in enumerate(model.layers(batch)):
+            if not bool(torch.isfinite(states).all()):
+                bad.append(f"layer {layer}")
+        if isinstance(model, LanguageModel):
+            # The states that the loop ended with are those that the head reads.
+            logits = cast("Network", model.network).logits(states)
+            if not bool(torch.isfinite(logits).all()):
+                bad.append("logits")
+    return bad
 
 
 def batch_deviation(model: GenomicLM) -> tuple[float, torch.dtype]:
@@ -88,9 +100,17 @@ def fingerprint_deviation(found: Fingerprint, known: Fingerprint) -> float:
     return largest
 
 
-def misread_letters(model: LanguageModel) -> str | None:
-    """Return where tokens of the promoter do not stand for its letters, in words; None if all do."""
-    sequence = promoter(model.spec)
+def misread_letters(model: LanguageModel, most: int | None = None) -> str | None:
+    """Return where tokens of the promoter do not stand for its letters, in words; None if all do.
+
+    Parameters
+    ----------
+    model
+        The network may lie on the meta device.
+    most
+        Nucleotides to look at; as many as the model takes when not given.
+    """
+    sequence = promoter(model.spec)[:most]
     batch = model.encode([sequence])
     real = ~batch.special_mask[0]
     spans = batch.spans[0][real].tolist()
@@ -102,6 +122,8 @@ def misread_letters(model: LanguageModel) -> str | None:
         fits = letters == sequence[start:end] if len(letters) == end - start else letters in sequence
         if letters and not fits:
             return f"token {token} stands for {letters} at {start}-{end}, where {sequence[start:end]} is"
+    if not any(model.tokenizer.strings[token] for token in batch.ids[0][real].tolist()):
+        return "none of its tokens stands for letters"
     return None
 
 

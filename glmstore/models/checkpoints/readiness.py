@@ -5,7 +5,8 @@ from __future__ import annotations
 from glmstore.errors import ModelUnavailableError, WeightsError
 from glmstore.models.base import MachineNeeds, ModelEntry
 from glmstore.models.catalogue import get_model
-from glmstore.models.checkpoints.source import folder_of, how_to_get, read_record, require
+from glmstore.models.checkpoints.advice import how_to_get
+from glmstore.models.checkpoints.source import folder_of, read_record, require
 
 
 def lineage(entry: ModelEntry) -> list[ModelEntry]:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from glmstore.config import Frozen, Settings
 from glmstore.errors import WeightsError
+from glmstore.models.checkpoints.advice import how_to_mend
 from glmstore.objects.base import check_name
 
 RECORD = "glmstore.json"
@@ -40,6 +41,10 @@ class HubSource(Frozen):
         "config.json", description="Configuration file, compared with ours when pulled."
     )
     tokenizer: tuple[str, ...] = Field((), description="Tokenizer files; none where the vocabulary is code.")
+    pieces: dict[str, int | None] = Field(
+        {},
+        description="Pieces that tell its tokenizer from another of the same size: their ids, None for none.",
+    )
 
     @property
     def beside(self) -> tuple[str, ...]:
@@ -234,7 +239,7 @@ def verify(record: Pulled, folder: Path, names: Collection[str] | None = None) -
         if found != file.sha256:
             raise WeightsError(
                 f"{folder / file.name} has sha256 {found}, not {file.sha256} as recorded: it was changed or "
-                f"damaged. Remove it, and run `glmstore models pull {record.model}` again."
+                f"damaged. Remove it. {how_to_mend(record)}"
             )
 
 
@@ -259,7 +264,7 @@ def require(model: str, folder: Path) -> Pulled:
         )
     problem = damage(record, folder)
     if problem is not None:
-        raise WeightsError(f"{problem}; run `glmstore models pull {model}` again.")
+        raise WeightsError(f"{problem}. {how_to_mend(record)}")
     return record
 
 
@@ -267,16 +272,6 @@ def shipped_folder(model: str) -> Path | None:
     """Return the folder of weights that come with the package; None where they do not."""
     folder = _SHIPPED / model
     return folder if folder.is_dir() else None
-
-
-def how_to_get(model: str, source: HubSource | str | None) -> str:
-    """Return the command that brings a model's weights here, and where to run it; no `source`: on no hub."""
-    if source is None:
-        return f"on no hub: `glmstore models pull {model} --from FOLDER` adopts them from a folder"
-    return (
-        f"not pulled: run `glmstore models pull {model}` here, or, if this machine has no network, with "
-        f"`--into DIR` on one that has; then copy DIR here and set GLMSTORE_MODELS to it"
-    )
 
 
 def state_of(model: str) -> WeightsState:

@@ -10,10 +10,11 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 from glmstore.errors import ChecksumError, FetchError
 from glmstore.models.base import ModelEntry
-from glmstore.models.checkpoints.fitting import require_config, require_tensors
+from glmstore.models.checkpoints.fitting import require_config, require_tensors, require_tokenizer
 from glmstore.models.checkpoints.hub import Hub, HubFile, Listing
 from glmstore.models.checkpoints.source import (
     RECORD,
@@ -53,7 +54,7 @@ def transfer(
     ChecksumError
         If what was transferred is not what the hub announced.
     WeightsError
-        If the configuration or the tensors are not those of the model; nothing is recorded then.
+        If configuration, tokenizer or tensors are not those of the model; nothing is recorded then.
     OSError
         If the folder cannot be written.
     """
@@ -66,12 +67,31 @@ def transfer(
     files = [work.file(name) for name in (*source.beside, *weights)]
     work.require_room(files)
     paths: dict[str, Path] = {}
-    for file in sorted(files, key=lambda f: f.name != source.config):
+    # What is small and can be told apart comes before the weights are waited for.
+    for file in sorted(files, key=lambda f: (f.name in weights, f.name != source.config)):
         paths[file.name] = work.obtain(file)
         if file.name == source.config:
             require_config(entry, paths[file.name])
+        if source.tokenizer and paths.keys() == set(source.beside):
+            _require_tokenizer(entry, source, listing, paths)
     require_tensors(entry, [paths[name] for name in weights])
     return _install(entry.name, listing, [work.file(n) for n in (*weights, *source.beside)], paths, folder)
+
+
+def _require_tokenizer(
+    entry: ModelEntry, source: HubSource, listing: Listing, paths: dict[str, Path]
+) -> None:
+    """Ask after the tokenizer in a folder where its files have their names; in ``.partial`` they do not."""
+    with TemporaryDirectory() as folder:
+        for name in source.tokenizer:
+            place = Path(folder) / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(paths[name], place)
+        advice = (
+            f"{listing.repo} publishes it so at {listing.revision}, and nothing was recorded: name another "
+            f"commit with --revision, or take the newest with --upgrade."
+        )
+        require_tokenizer(entry, Path(folder), advice)
 
 
 class _Transfer:

@@ -93,10 +93,7 @@ class BPETokenizer:
         try:
             text = (folder / FILE).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise WeightsError(
-                f"the tokenizer in {folder} cannot be read ({error}). "
-                f"Run `glmstore models pull {folder.name}` again."
-            ) from error
+            raise WeightsError(f"the {FILE} cannot be read ({error}).") from error
         return cls(text, max_tokens=max_tokens)
 
     def encode(self, sequences: Sequence[str]) -> Batch:
@@ -159,7 +156,7 @@ def _parse(text: str) -> Any:
         model = content["model"]
         kind, pieces = model["type"], model["vocab"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise WeightsError(f"the {FILE} cannot be read ({error!r}); pull it again.") from error
+        raise WeightsError(f"the {FILE} cannot be read ({error!r}).") from error
     if kind != "BPE":
         raise WeightsError(f"the {FILE} holds a {kind} model, not BPE: it is another model's.")
     if model.get("unk_token") is None and UNKNOWN in pieces:
@@ -167,4 +164,4 @@ def _parse(text: str) -> Any:
     try:
         return Tokenizer.from_str(json.dumps({**content, "truncation": None, "padding": None}))
     except Exception as error:  # the library raises nothing narrower
-        raise WeightsError(f"the {FILE} cannot be read ({error}); pull it again.") from error
+        raise WeightsError(f"the {FILE} cannot be read ({error}).") from error
