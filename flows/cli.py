@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from rich.console import Console
 
 from glmstore.cli import main_app, run_cli
-from glmstore.cli.console import emit_json
+from glmstore.cli.console import emit_json, to_stderr
 from glmstore.cli.options import Json, Store, help_text, store_uri
 from glmstore.config import Settings
 
@@ -113,12 +114,14 @@ def _reachable(runner: str) -> str:
 def _start(suite: Suite, uri: str, *, force: bool, runner: str) -> Exception | None:
     _prepare_prefect()
     signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _interrupt)
     from flows.outcomes import WorkFailedError
     from flows.run_suite import RunSuiteConfig, run_suite
+    from flows.temporary_server import prefect_server
     from glmstore.cli.suites import shown_progress
 
     try:
-        with shown_progress():
+        with prefect_server(), shown_progress():
             run_suite(RunSuiteConfig(store=uri, suite=suite, force=force, runner=runner))
     except WorkFailedError as error:
         return error
@@ -128,6 +131,22 @@ def _start(suite: Suite, uri: str, *, force: bool, runner: str) -> Exception | N
 def _leave(number: int, frame: object) -> None:  # noqa: ARG001  (a signal handler's signature)
     """Exit in order, so that the server which Prefect started for this run is stopped with it."""
     sys.exit(128 + number)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:  # noqa: ARG001  (a signal handler's signature)
+    """Stop after the pieces that are being computed; at the second time, at once."""
+    signal.signal(signal.SIGINT, _quit)
+    to_stderr(
+        "interrupted: stops when what is being computed is stored; Ctrl-C again stops at once. "
+        "The same command computes the rest.",
+        style="yellow",
+    )
+    raise KeyboardInterrupt
+
+
+def _quit(number: int, frame: object) -> NoReturn:  # noqa: ARG001  (a signal handler's signature)
+    Console(stderr=True).show_cursor()  # the bars have hidden it
+    os._exit(130)
 
 
 def _prepare_prefect() -> None:

@@ -10,19 +10,24 @@ from pydantic import Field
 from flows.monitoring import WATCHED
 from flows.settings import Foreseeable
 from glmstore.estimating import Plan, pretraining_dry_run
-from glmstore.pretraining import PretrainConfig
+from glmstore.pretraining import About, PretrainConfig
 from tasks.estimating import publish_plan
 from tasks.pretraining import export_model, pretrain_network
 
 
-class PretrainFlowConfig(Foreseeable):
-    """One pretraining run and where its weights go."""
+class PretrainFlowConfig(About, Foreseeable):
+    """One pretraining run, where its weights go, and what their card says."""
 
     training: PretrainConfig = Field(description="Corpus, architecture, budget, optimisation.")
     export_to: Path | None = Field(
-        None, description="Folder for weights and model card; None: checkpoints only."
+        None,
+        description="Folder for weights and model card, which embeds as gpn:FOLDER; None: checkpoints only.",
     )
-    name: str = Field("gpn-mini", min_length=1, description="The model's name in its card.")
+
+    @property
+    def about(self) -> About:
+        """What the card says beside the numbers."""
+        return About(**self.model_dump(include=set(About.model_fields)))
 
 
 @flow(name="pretrain", flow_run_name="pretrain {config.name} on {config.training.fasta.name}", **WATCHED)
@@ -32,5 +37,5 @@ def pretrain(config: PretrainFlowConfig) -> str | Plan:
         return publish_plan(pretraining_dry_run(config.training, config.name))
     checkpoint = pretrain_network(config.training)
     if config.export_to is not None:
-        export_model(checkpoint, config.training.fasta, config.export_to, config.name)
+        export_model(checkpoint, config.training.fasta, config.export_to, config.about)
     return checkpoint

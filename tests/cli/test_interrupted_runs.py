@@ -1,0 +1,109 @@
+"""`glmstore run` that is interrupted or killed: it says so, leaves no server, and loses nothing stored."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pty
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from glmstore.store import FeatureStore
+
+GLMSTORE = [sys.executable, "-c", "from flows.cli import main; main()"]
+HOLDER = """
+import time
+from flows.temporary_server import prefect_server
+from prefect.settings import PREFECT_API_URL
+with prefect_server():
+    print(PREFECT_API_URL.value(), flush=True)
+    time.sleep(120)
+"""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    own = {"PREFECT_HOME": str(folder / "prefect"), "GLMSTORE_STORE": str(folder / "store")}
+    patient = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180"}
+    return kept | own | patient | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "COLUMNS": "120"}
+
+
+def table(path: Path) -> Path:
+    rng = np.random.default_rng(3)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seq", "activity"])
+        for _ in range(400):
+            sequence = "".join(rng.choice(list("ACGT"), size=80))
+            writer.writerow([sequence, sequence.count("G") - sequence.count("T") + rng.normal()])
+    return path
+
+
+def in_a_terminal(command: list[str], folder: Path, *, interrupt_at: bytes) -> tuple[int, str]:
+    """Run a command as the foreground of a terminal, and press Ctrl-C once it has said `interrupt_at`."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.execvpe(command[0], command, environment(folder))  # noqa: S606
+    said, pressed, deadline = b"", False, time.monotonic() + 200
+    while time.monotonic() < deadline:
+        try:
+            said += os.read(terminal, 1 << 16)
+        except OSError:  # the terminal's other end is closed
+            break
+        if not pressed and interrupt_at in said:
+            os.write(terminal, b"\x03")
+            pressed = True
+    else:
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(status), said.decode(errors="replace")
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_in_order_and_keeps_what_is_stored(tmp_path: Path) -> None:
+    command = [*GLMSTORE, "run", str(table(tmp_path / "my.csv")), "--sequence", "seq", "--label", "activity"]
+    code, said = in_a_terminal(command, tmp_path, interrupt_at=b"cells asked")
+    assert code == 130, said[-2000:]
+    assert "interrupted: stops when what is being computed is stored" in said
+    assert "Traceback" not in said
+    assert "Error logging" not in said
+    with sqlite3.connect(tmp_path / "prefect" / "prefect.db") as database:
+        states = dict(database.execute("select name, state_type from flow_run"))
+    assert set(states.values()) <= {"CRASHED", "CANCELLED", "COMPLETED"}, states
+    assert "CRASHED" in states.values()
+    views = FeatureStore.open(tmp_path / "store", create=False).views()
+    assert set(views["rows"]) == {400}, "what was stored before stays"
+
+
+def test_the_server_of_a_killed_run_ends_with_it(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER], env=environment(tmp_path), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        api = holder.stdout.readline().strip()
+        assert httpx.get(f"{api}/health", timeout=10).json() is True
+    finally:
+        holder.kill()
+        holder.communicate()
+    deadline = time.monotonic() + 30
+    while answers(api):
+        assert time.monotonic() < deadline, "the server lives on"
+        time.sleep(0.2)
+
+
+def answers(api: str) -> bool:
+    try:
+        return httpx.get(f"{api}/health", timeout=10).is_success
+    except httpx.TransportError:
+        return False
