@@ -113,8 +113,8 @@ async def _bring_up(
     from infra.serve.provision import PoolError, provision
 
     console.print(f"Starting Prefect's server at {options.url} …")
-    server = ("server", "start", "--host", options.host, "--port", str(options.port))
-    await children.start(Child("server", _prefect(*server), of_server))
+    server = [sys.executable, "-m", "infra.serve.guarded", options.host, str(options.port)]
+    await children.start(Child("server", server, of_server))
     store = asyncio.create_task(asyncio.to_thread(_open_store, options.store))
     await _until_healthy(children, options)
     await store

@@ -1,5 +1,6 @@
 """Who may use a service on loopback: its own pages and clients; no page of the web, no reader of `ps`."""
 
+import json
 import os
 import stat
 import subprocess
@@ -9,8 +10,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from infra.serve.children import MARK
+from infra.serve.guarded import guarded
 
 EVIL = "https://evil.example"
 SECRET = "a-secret-of-tests"  # noqa: S105  (it is none)
@@ -40,6 +44,35 @@ def test_nothing_is_changed_for_who_has_no_token(asking: httpx.Client, kind: str
     refused = asking.post("/flows/", content=b'{"name": "planted"}', headers=headers)
     assert (refused.status_code, refused.json()) == (403, {"detail": "Missing CSRF token."})
     assert asking.get("/flows/name/planted").status_code == 404
+
+
+@pytest.mark.slow
+def test_a_name_that_was_made_to_point_here_is_not_answered(asking: httpx.Client, service):
+    for path in ("/csrf-token?client=evil", "/health", "/flows/filter"):
+        refused = asking.get(path, headers={"Host": f"evil.example:{service.port}"})
+        assert (refused.status_code, refused.text) == (400, "Invalid host header")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["events/in", "events/out", "logs/out"])
+def test_websockets_are_opened_by_programs_and_own_pages_only(service, path: str):
+    address = f"ws://127.0.0.1:{service.port}/api/{path}"
+    for origin in (EVIL, f"http://localhost:{service.port + 1}", "null"):
+        with pytest.raises(InvalidStatus, match="403"), connect(address, origin=origin):
+            pytest.fail(f"{origin} was let in")
+    for origin in (None, f"http://localhost:{service.port}"):
+        with connect(address, origin=origin, subprotocols=["prefect"]) as opened:
+            opened.send('{"type": "auth", "token": null}')
+            assert json.loads(opened.recv(timeout=10))["type"] == "auth_success"
+
+
+def test_who_is_asked_for_a_password_may_come_under_any_name():
+    async def app(scope, receive, send):
+        """Answer nothing."""
+
+    assert guarded(app, ["http://127.0.0.1:4200"], has_password=True) is app
+    assert guarded(app, ["*"], has_password=False) is app
+    assert guarded(app, ["http://127.0.0.1:4200"], has_password=False) is not app
 
 
 @pytest.mark.slow
