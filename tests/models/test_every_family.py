@@ -3,7 +3,9 @@
 import itertools
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,10 @@ from safetensors.torch import save_file
 
 from glmstore.models import FAMILIES, MODELS
 from glmstore.models.architectures.language_model import LanguageModel
+from glmstore.models.checkpoints.fitting import architecture_of, config_differences
+from glmstore.models.checkpoints.keras import read_keras
 from glmstore.models.checkpoints.loading import build_unfilled, load_strict
+from glmstore.models.checkpoints.source import shipped_folder
 from glmstore.models.family import Family
 from glmstore.models.known_answers import KNOWN, TOLERANCE, answer, read_known
 from glmstore.sequences.onehot import reverse_complement
@@ -127,23 +132,37 @@ def test_reverse_complements_do_what_the_description_says(tiny: LanguageModel):
     torch.testing.assert_close(forward[real], back[real].flip(0, 1), atol=1e-4, rtol=1e-4)
 
 
-# Without untrained twins the network is another package's, and its tensors are none of our promises.
-CHECKPOINTS = [e.name for e in MODELS if e.source is not None and e.untrained is not None]
+# Every network of ours, on a hub or not. Without an architecture it is another package's; the one whose weights
+# come with the package is published here and nowhere else.
+CHECKPOINTS = [e.name for e in MODELS if architecture_of(e) is not None and shipped_folder(e.name) is None]
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_parameters_carry_the_published_names_and_shapes(name: str):
+def test_parameters_carry_the_published_names_and_shapes(name: str, tmp_path: Path):
     facts = tomllib.loads((PUBLISHED / f"{name}.toml").read_text())
-    family = FAMILIES[facts["family"]]
+    family, architecture = FAMILIES[facts["family"]], architecture_of(MODELS[name])
+    assert architecture is not None
+    assert (architecture.family, config_differences(architecture.config, facts["config"])) == (family, [])
     with torch.device("meta"):
-        network = family.network(facts["config"])
+        network = architecture.network()
     ours = {n: list(p.shape) for n, p in network.state_dict().items()}
-    expected = dict(_expand(facts["tensors"]))
+    expected = dict(_expand(facts["tensors"])) if "tensors" in facts else _converted(facts, tmp_path)
     rename = family.rename or (lambda n: n)
     assert {rename(n): s for n, s in expected.items()} == ours
     count = sum(p.numel() for p in network.parameters())
     assert count == MODELS[name].spec.n_parameters == facts["n_parameters"]
     assert facts["source"]
+
+
+def _converted(facts: dict[str, Any], folder: Path) -> dict[str, list[int]]:
+    """Return what a Keras file with the published variables becomes: torch's names and axes."""
+    variables = dict(_expand(facts["keras_variables"]))
+    with h5py.File(folder / "model.h5", "w") as file:
+        for name, shape in variables.items():
+            layer = file.require_group(f"model_weights/{name.partition('/')[0]}")
+            layer.attrs["weight_names"] = [*layer.attrs.get("weight_names", ()), f"{name}:0"]
+            layer.create_dataset(f"{name}:0", shape=shape, dtype="float32")
+    return {name: list(tensor.shape) for name, tensor in read_keras(folder / "model.h5").items()}
 
 
 def _expand(tensors: dict[str, list[int]]) -> list[tuple[str, list[int]]]:
