@@ -132,8 +132,8 @@ def test_reverse_complements_do_what_the_description_says(tiny: LanguageModel):
     torch.testing.assert_close(forward[real], back[real].flip(0, 1), atol=1e-4, rtol=1e-4)
 
 
-# Every network of ours, on a hub or not. Without an architecture it is another package's; the one whose weights
-# come with the package is published here and nowhere else.
+# Every network of ours, on a hub or not. Without an architecture it is another package's; what comes with
+# this one is published nowhere else.
 CHECKPOINTS = [e.name for e in MODELS if architecture_of(e) is not None and shipped_folder(e.name) is None]
 
 
