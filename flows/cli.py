@@ -28,6 +28,7 @@ What the store holds already is not computed again.
   glmstore run full --model gpn-mini
   glmstore run sortseq_lac --seeds 5
   glmstore run my.csv --sequence seq --label activity
+  glmstore run cells.csv --sequence seq --label HepG2 --name hepg2
   glmstore run my.csv -m gpn-mini -m shuf_weights:gpn-mini:0 -m rand_proj:96:0
 """
 
@@ -38,6 +39,9 @@ def run(
     ],
     sequence: Annotated[str, typer.Option(help="Column of sequences, for a table.")] = "sequence",
     label: Annotated[str, typer.Option(help="Column of labels, for a table.")] = "label",
+    name: Annotated[
+        str | None, typer.Option(help="What a table is called in results.", show_default="its file's name")
+    ] = None,
     split: Annotated[
         str, typer.Option(help="For a table: a column of train/valid/test, 'hash' (80/10/10) or 'homology'.")
     ] = "hash",
@@ -74,7 +78,14 @@ def run(
 
     uri = store_uri(store)
     suite, own = find_suite(
-        target, uri, models=tuple(model or ()), sequence=sequence, label=label, split=split, seeds=seeds
+        target,
+        uri,
+        models=tuple(model or ()),
+        sequence=sequence,
+        label=label,
+        split=split,
+        seeds=seeds,
+        name=name,
     )
     if dry_run:
         _foresee(suite, own, uri, force=force, json=json)

@@ -162,7 +162,7 @@ def with_twins(models: tuple[str, ...], n: int) -> tuple[str, ...]:
     for model in models:
         entry = get_model(model)
         tested = entry.spec.control == "none" and entry.untrained is not None
-        names += (model, *(twins(model, n) if tested else ()))
+        names += (entry.name, *(twins(entry.name, n) if tested else ()))
     return tuple(dict.fromkeys(names))
 
 
@@ -193,8 +193,10 @@ def panel(models: tuple[str, ...], n_twins: int, *, one_hot: bool = True) -> tup
     return tuple(requests)
 
 
+_SMALL_CNN: dict[str, float | int | str] = {"width": 0.5, "learning_rate": 1e-3}
+
+
 def _published(name: str, summary: str, models: tuple[str, ...], n_seeds: int, gue: bool) -> Suite:
-    small_cnn: dict[str, float | int | str] = {"width": 0.5, "learning_rate": 1e-3}
     with_one_twin = with_twins(models, 1)
     by_token = [name for name in with_one_twin if "tokens" in get_model(name).spec.poolings]
     tunable = tuple(name for name in with_one_twin if get_model(name).spec.lora_targets is not None)
@@ -206,7 +208,7 @@ def _published(name: str, summary: str, models: tuple[str, ...], n_seeds: int, g
         token_models=("onehot",),
         tune=TunePlan(),
         max_epochs=6,
-        hyperparameters=small_cnn,
+        hyperparameters=_SMALL_CNN,
     )
     lentimpra = sortseq.model_copy(
         update={
@@ -265,6 +267,8 @@ def single_benchmark_suite(
 ) -> Suite:
     """Return a suite over one benchmark: the linear head and the tuned MLP, with every control.
 
+    The strongest control that reads letters, a convolutional network on one-hot, is trained once beside them.
+
     Parameters
     ----------
     benchmark
@@ -279,11 +283,15 @@ def single_benchmark_suite(
         Whether one-hot is among the controls; only equal lengths can be flattened.
     """
     linear = "ridge" if kind == "regression" else "logistic"
+    probes = ProbePlan(benchmark=benchmark, heads=(linear,), tune=TunePlan())
+    if one_hot:
+        network = {"token_heads": ("cnn",), "token_models": ("onehot",), "max_epochs": 15}
+        probes = probes.model_copy(update={**network, "hyperparameters": _SMALL_CNN})
     return Suite(
         name=benchmark,
-        summary=f"{benchmark} with {linear} and a tuned MLP",
+        summary=f"{benchmark} with {linear} and a tuned MLP{', and a CNN on one-hot' if one_hot else ''}",
         models=panel(models, n_seeds, one_hot=one_hot),
-        probes=(ProbePlan(benchmark=benchmark, heads=(linear,), tune=TunePlan()),),
+        probes=(probes,),
         seeds=tuple(range(n_seeds)),
     )
 

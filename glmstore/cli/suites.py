@@ -26,7 +26,15 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 
 def find_suite(
-    target: str, uri: str, *, models: tuple[str, ...], sequence: str, label: str, split: str, seeds: int
+    target: str,
+    uri: str,
+    *,
+    models: tuple[str, ...],
+    sequence: str,
+    label: str,
+    split: str,
+    seeds: int,
+    name: str | None = None,
 ) -> tuple[Suite, Benchmark | None]:
     """Return the suite that `target` stands for, and the benchmark that a table makes; nothing is written.
 
@@ -40,6 +48,8 @@ def find_suite(
         Models under test, and further controls; empty for the suite's own.
     sequence, label, split
         How a table is read.
+    name
+        What a table's benchmark is called; None: as its file.
     seeds
         Probe seeds and random twins where the target is no suite.
 
@@ -58,14 +68,14 @@ def find_suite(
     from glmstore.models import get_model
 
     tested = models or DEFAULT_MODELS
-    for name in tested:
-        get_model(name)
+    for model in tested:
+        get_model(model)
     if target in SUITES:
         return get_suite(target, tested), None
     if target in BENCHMARKS:
         return _suite_of(BENCHMARKS[target].spec, tested, seeds), None
     if target.endswith(TABLE_SUFFIXES) or Path(target).exists():
-        benchmark = benchmark_from_table(Path(target), sequence=sequence, label=label, split=split)
+        benchmark = benchmark_from_table(Path(target), sequence=sequence, label=label, split=split, name=name)
         return _suite_of(benchmark.spec, tested, seeds), benchmark
     stored = _stored_specs(uri)
     if target in stored:
@@ -99,7 +109,16 @@ def register_own(benchmark: Benchmark, uri: str) -> None:
     from glmstore.data.fetch import Fetcher
     from glmstore.store import FeatureStore
 
-    FeatureStore.open(uri).register_benchmark(benchmark.spec, benchmark.load(Fetcher()))
+    store, name = FeatureStore.open(uri), benchmark.name
+    before = store.benchmark_digest(name) if name in store.benchmarks()["name"] else None
+    was = store.benchmark_spec(name) if before else None
+    store.register_benchmark(benchmark.spec, benchmark.load(Fetcher()))
+    if was is not None and before != store.benchmark_digest(name):
+        to_stderr(
+            f"note: until now {name} was {was.title} with label {was.label}, of other rows or labels. Its "
+            f"results stay in the store, and are no longer shown; to see both, give this one a --name.",
+            style="yellow",
+        )
 
 
 def _stored_specs(uri: str) -> dict[str, BenchmarkSpec]:

@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from glmstore.benchmarks.base import Benchmark
 from glmstore.benchmarks.suites import Suite, get_suite, panel, with_twins
-from glmstore.cli.suites import find_suite, require_runnable
-from glmstore.errors import ModelUnavailableError, ShapeError, UnknownNameError, WeightsError
+from glmstore.cli.suites import find_suite, register_own, require_runnable
+from glmstore.errors import (
+    DuplicateNameError,
+    ModelUnavailableError,
+    ShapeError,
+    TableError,
+    UnknownNameError,
+    WeightsError,
+)
 from glmstore.models import MODELS
 from glmstore.planning import resolve_view
+from glmstore.store import FeatureStore
 
 CONTROLS = ("rand_proj:96:0", "shuf_weights:gpn-mini:0", "rand_vec:96:0", "onehot", "kmer6", "kmer4")
 Asked = Callable[..., Suite]
@@ -112,3 +121,49 @@ def test_a_suite_is_refused_whose_models_are_not_here_or_cannot_run(
         require_runnable(asked("evo2-7b"))
     require_runnable(asked("gpn-mini", "rand_init:nt-v2-50m:0"))
     assert not (tmp_path / "store").exists()
+
+
+def own(folder: Path, labels: list[int], name: str | None = None) -> Benchmark:
+    path = folder / "cells.csv"
+    sequences = ["".join(letters) for letters in product("ACGT", repeat=3)]
+    rows = [f"{sequence},{labels[i % len(labels)] + i}" for i, sequence in enumerate(sequences)]
+    path.write_text("sequence,label\n" + "\n".join(rows))
+    _, found = find_suite(
+        str(path),
+        "memory://",
+        models=(),
+        sequence="sequence",
+        label="label",
+        split="hash",
+        seeds=1,
+        name=name,
+    )
+    assert found is not None
+    return found
+
+
+def test_another_table_of_the_same_name_is_told_and_a_name_keeps_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = str(tmp_path / "store")
+    register_own(own(tmp_path, [0]), uri)
+    register_own(own(tmp_path, [0]), uri)
+    assert "note" not in capsys.readouterr().err
+    register_own(own(tmp_path, [0, 7], name="hepg2"), uri)
+    assert "note" not in capsys.readouterr().err
+    register_own(own(tmp_path, [0, 7]), uri)
+    assert "until now cells was cells.csv with label label" in capsys.readouterr().err
+    assert set(FeatureStore.open(uri).benchmarks()["name"]) == {"cells", "hepg2"}
+
+
+@pytest.mark.parametrize("name", ["a/b", "../up", "", " x", "sortseq_lac"])
+def test_a_table_cannot_be_called_just_anything(tmp_path: Path, name: str) -> None:
+    with pytest.raises((TableError, DuplicateNameError), match="name"):
+        own(tmp_path, [0], name=name)
+
+
+def test_a_network_on_one_hot_is_trained_once_where_lengths_are_equal(asked: Asked) -> None:
+    (plan,) = asked("gpn-mini").probes
+    assert (plan.token_heads, plan.token_models) == (("cnn",), ("onehot",))
+    (uneven,) = asked("gpn-mini", uneven=True).probes
+    assert uneven.token_heads == ()

@@ -52,7 +52,7 @@ def test_a_table_of_ones_own_is_judged_beside_every_control_and_not_computed_twi
     first = board(run(tmp_path, "run", str(source), *options))
     rows = {(row["model"], row["head"]): row for row in first["leaderboard"] if row["control"] != "label"}
     models = {"gpn-mini", "rand_init:gpn-mini", "kmer4", "onehot"}
-    assert set(rows) == {(model, head) for model in models for head in ("ridge", "mlp")}
+    assert set(rows) == {(model, head) for model in models for head in ("ridge", "mlp")} | {("onehot", "cnn")}
     tested = rows["gpn-mini", "ridge"]
     assert tested["ci_low"] < tested["value"] < tested["ci_high"]
     assert tested["controls"] == "complete"

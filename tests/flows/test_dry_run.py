@@ -301,5 +301,6 @@ def test_run_with_dry_run_needs_no_server_and_makes_nothing(tmp_path: Path) -> N
         "ridge on my",
         "ridge, permuted labels on my",
         "mlp, tuned, 8 trials of 8 epochs on my",
+        "cnn, learning_rate 0.001, width 0.5, 15 epochs at most on my",
     }
     assert [p.name for p in tmp_path.iterdir()] == ["my.csv"]
