@@ -84,7 +84,7 @@ class BenchmarkTables:
         rows = self._rows()
         held = rows.filter(pl.col("name") == name)
         if held.is_empty():
-            hint = "A benchmark is registered by `glmstore run`, or by the flows build-features and run-suite."
+            hint = "`glmstore run` and the flows build-features and run-suite register benchmarks."
             raise UnknownNameError("benchmark in this store", name, rows["name"].to_list(), hint)
         return held.row(0, named=True)
 
