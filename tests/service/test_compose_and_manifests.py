@@ -157,6 +157,9 @@ def gpu_workers(folder: Path, gpus: int) -> Iterator[subprocess.Popen[bytes]]:
     service = composed(CHOSEN | {"COMPOSE_PROFILES": "gpu", "GPUS": str(gpus)})["worker-gpu"]
     env = {"PATH": f"{folder}:{os.environ['PATH']}", "GPUS": service["environment"]["GPUS"]}
     env["CALLED"] = str(folder / "called")
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a container does not begin by ignoring it
     process = subprocess.Popen([*service["entrypoint"], *service["command"]], env=env)
     try:
         yield process
@@ -165,6 +168,7 @@ def gpu_workers(folder: Path, gpus: int) -> Iterator[subprocess.Popen[bytes]]:
             child.kill()
         process.kill()
         process.wait()
+        signal.signal(signal.SIGINT, before)
 
 
 def called(folder: Path, times: int) -> dict[str, tuple[int, str]]:
