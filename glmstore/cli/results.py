@@ -13,10 +13,11 @@ from glmstore.cli.options import Json, Store, help_text, open_existing, store_ur
 if TYPE_CHECKING:
     from glmstore.store import FeatureStore
 
+NO_RESULTS = "The store holds no results yet. Run `make demo`, or `glmstore run SUITE`."
 LEADERBOARD_HELP = """Show every result beside its controls, with 95 % intervals and paired differences.
 
-A model's number never stands alone: a line under the table says which control is missing.
-Failed cells stay in.
+A model's number never stands alone: its differences to its controls stand under it, and a sentence says
+whether the best model beats the best control of the sequence alone. Failed cells stay in.
 
   glmstore leaderboard
   glmstore leaderboard --benchmark sortseq_lac --all-metrics
@@ -70,7 +71,7 @@ def show_leaderboard(
     if json:
         emit_json(board.to_dicts())
     elif board.is_empty():
-        to_stderr("The store holds no results yet. Run `make demo`, or `glmstore run SUITE`.", style="yellow")
+        to_stderr(NO_RESULTS, style="yellow")
     else:
         print_leaderboard(board, _facts(opened), stdout())
 
@@ -89,7 +90,10 @@ def report(
     """Write the report; REPORT_HELP is what users read."""
     from glmstore.report.publish import republish
 
-    to_stdout(str(republish(open_existing(store), out).path))
+    published = republish(open_existing(store), out)
+    if not published.rows:
+        to_stderr(NO_RESULTS, style="yellow")
+    to_stdout(str(published.path))
 
 
 def migrate(store: Store = None) -> None:

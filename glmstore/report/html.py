@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glmstore import __version__
 from glmstore.objects.places import Place
 from glmstore.report.atomic import write_atomically
 from glmstore.report.contests import COMPLETE, CONTROL
 from glmstore.report.current import current_results
+from glmstore.report.differences import RIVALS, differences
 from glmstore.report.leaderboard import leaderboard
 from glmstore.report.panel import standing
 from glmstore.report.reader_sections import adapter_sections, provenance_rows, site_effects, tuned_heads
+from glmstore.report.reproducing import recipe
 from glmstore.report.sections import benchmark_sections
-from glmstore.report.summary import Figure, SuiteSummary, headlines, verdicts
-from glmstore.report.text import duration_text, head_text, interval_text, minus, outcome, view_text
-
-STORED = "stored results"
-"""Name of a summary that stands for no run."""
+from glmstore.report.summary import STORED, Figure, SuiteSummary
+from glmstore.report.text import duration_text, head_text, minus, view_text
+from glmstore.report.verdicts import headlines
 
 if TYPE_CHECKING:
     import jinja2
@@ -61,15 +61,15 @@ def build_report(
 def render_report(store: FeatureStore, suite_summary: SuiteSummary, figures: Sequence[Figure] = ()) -> str:
     """Return the report as HTML; parameters as for `build_report`."""
     board, results = leaderboard(store), standing(current_results(store))
-    words = verdicts(board)
-    sections = sorted(benchmark_sections(store, board, results, words), key=lambda s: s.is_zero_shot)
+    sections = sorted(benchmark_sections(store, board, results), key=lambda s: s.is_zero_shot)
     return _template().render(
         summary=suite_summary,
-        command=_command(suite_summary.name),
+        recipe=recipe(suite_summary, store),
+        ran=suite_summary.name != STORED,
+        has_results=not board.is_empty(),
         started=_readable(suite_summary.started),
         duration=duration_text(suite_summary.seconds),
         headlines=headlines(board),
-        verdicts=words,
         trained=[s for s in sections if not s.is_zero_shot],
         zero_shot=[s for s in sections if s.is_zero_shot],
         benchmarks=sections,
@@ -79,7 +79,6 @@ def render_report(store: FeatureStore, suite_summary: SuiteSummary, figures: Seq
         sites=site_effects(results),
         figures=[(f, data_uri(f.png)) for f in figures],
         provenance=provenance_rows(store),
-        store_uri=store.uri,
         store_id=store.store_id,
         version=__version__,
     )
@@ -90,27 +89,11 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def _command(name: str) -> str | None:
-    """Return what runs this again; None for a report of whatever the store held."""
-    from glmstore.benchmarks.suites import SUITES
-
-    if name in SUITES:
-        return "make demo" if name == "demo" else f"make demo SUITE={name}"
-    return None if name == STORED else f"glmstore run {name}"
-
-
 def _readable(started: str) -> str:
     try:
         return f"{datetime.fromisoformat(started):%-d %B %Y, %H:%M %Z}".strip()
     except ValueError:
         return started
-
-
-def _delta(row: Mapping[str, Any], name: str) -> tuple[str, str]:
-    """Return a difference as text and the class that colours it."""
-    value, low, high = (row[f"delta_vs_{name}{suffix}"] for suffix in ("", "_low", "_high"))
-    side = outcome(low, high, row["better"]) if low is not None and high is not None else "level"
-    return interval_text(value, low, high, signed=True), side
 
 
 @cache
@@ -126,5 +109,6 @@ def _template() -> jinja2.Template:
     )
     environment.filters |= {"view": view_text, "minus": minus}
     environment.globals["head"] = head_text
-    environment.globals |= {"delta": _delta, "COMPLETE": COMPLETE, "CONTROL": CONTROL}
+    environment.globals |= {"RIVALS": RIVALS, "differences": differences}
+    environment.globals |= {"COMPLETE": COMPLETE, "CONTROL": CONTROL}
     return environment.get_template("report.html.j2")

@@ -1,4 +1,4 @@
-"""The control panel: which leaderboard row is a model's, and which rows it has to be read beside."""
+"""The lines of a leaderboard: which row is a model's, which a control's, and which can be compared."""
 
 from __future__ import annotations
 
@@ -164,38 +164,6 @@ def _merge(group: list[dict[str, Any]], *, expand_twins: bool) -> Entry:
         values = [r["value"] for r in group]
         merged |= {"value": None if None in values else fmean(values), "ci_low": None, "ci_high": None}
     return Entry(merged, cells)
-
-
-def random_twin(entry: Entry, lines: Iterable[Entry]) -> Entry | None:
-    """Return the random twin a line has to be read beside: same contest, same layer, pooling and strand.
-
-    A failed twin is returned only where no twin finished.
-    """
-    wanted = f"rand_init:{entry.row['model']}"
-    found = [
-        other
-        for other in lines
-        if wanted in {other.row["model"], twin_family(other.row["model"])}
-        and entry.rivals(other)
-        and view_tail(other.row["view"]) == view_tail(entry.row["view"])
-    ]
-    return max(found, key=lambda o: (o.ok, o.row["seeds"]), default=None)
-
-
-def one_hot_control(entry: Entry, lines: Iterable[Entry]) -> Entry | None:
-    """Return one-hot under the same head: of several the best, so that no weaker control is chosen."""
-    rivals = [o for o in lines if o.row["model"] == "onehot" and entry.rivals(o)]
-    return max(rivals, key=_strength, default=None)
-
-
-def _strength(line: Entry) -> tuple[bool, float]:
-    value = line.row["value"]
-    return line.ok, 0.0 if value is None else value if line.better == "higher" else -value
-
-
-def needs_one_hot(entry: Entry, label_kind: str | None) -> bool:
-    """Whether one-hot can be asked for: it has no zero-shot score and no adapter."""
-    return label_kind != ZERO_SHOT and entry.row["view"] != NO_VIEW
 
 
 def label_kinds(store: FeatureStore, benchmarks: Iterable[str]) -> dict[str, str]:

@@ -25,6 +25,8 @@ _STYLE: dict[Any, Any] = {
     "xtick.labelcolor": INK,
 }
 _ROW_INCHES, _WIDTH_INCHES = 0.27, 9.6
+_GAP = 0.25
+"""Between two groups, in rows."""
 
 
 def forest_svg(rows: Sequence[Mapping[str, Any]], *, metric: str, ceiling: float | None, salt: str) -> str:
@@ -51,7 +53,7 @@ def forest_svg(rows: Sequence[Mapping[str, Any]], *, metric: str, ceiling: float
     from matplotlib.figure import Figure
 
     groups = _by_head(rows)
-    n_lines = sum(len(part) for _, part in groups) + 0.6 * (len(groups) - 1)
+    n_lines = sum(len(part) + 1 for _, part in groups) + _GAP * (len(groups) - 1)
     with mpl.rc_context(_STYLE | {"svg.hashsalt": salt}):
         figure = Figure(figsize=(_WIDTH_INCHES, _ROW_INCHES * n_lines + 0.75), layout="constrained")
         FigureCanvasSVG(figure)
@@ -86,25 +88,36 @@ def _worth(row: Mapping[str, Any]) -> float:
 
 
 def _draw_groups(axes: Axes, groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> float:
+    """Draw the groups under their heads, for a head's words may be longer than a row's label can be."""
     y, ticks, labels = 0.0, [], []
     for head, rows in groups:
+        axes.annotate(
+            head,
+            (0.0, y),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=9,
+            color=MUTED,
+            fontstyle="italic",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+        )
         for row in rows:
+            y += 1
             _draw_row(axes, y, row)
             ticks.append(y)
-            labels.append(_label(head, row))
-            y += 1
-        y += 0.6
+            labels.append(_label(row))
+        y += 1 + _GAP
     axes.set_yticks(ticks, labels)
     for tick, row in zip(axes.get_yticklabels(), (r for _, rows in groups for r in rows), strict=True):
         is_model = row["control"] == "none"
         tick.set_color(INK if is_model else MUTED)
         tick.set_fontweight("bold" if is_model else "normal")
-    return y - 1.6
+    return y - 1 - _GAP
 
 
-def _label(head: str, row: Mapping[str, Any]) -> str:
+def _label(row: Mapping[str, Any]) -> str:
     view = view_text(row["view"])
-    return f"{row['model']}  ·  {head}" + ("" if view == "–" else f"  ·  {view}")
+    return f"{row['model']}" + ("" if view == "–" else f"  ·  {view}")
 
 
 def _draw_row(axes: Axes, y: float, row: Mapping[str, Any]) -> None:

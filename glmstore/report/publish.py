@@ -11,10 +11,10 @@ import polars as pl
 from glmstore.objects.places import Place
 from glmstore.report.board import Line, board_markdown, board_rows
 from glmstore.report.current import current_results
-from glmstore.report.html import STORED, build_report
+from glmstore.report.html import build_report
 from glmstore.report.leaderboard import leaderboard
 from glmstore.report.record import load_figures, load_summary, save_summary
-from glmstore.report.summary import SuiteSummary
+from glmstore.report.summary import STORED, SuiteSummary
 from glmstore.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ def head_text(head: str, protocol: str) -> str:
     >>> head_text("mlp", "glmstore, permuted labels"), head_text("cnn", "tang2025_paper")
     ('mlp, permuted labels', 'cnn, tang2025_paper')
     """
-    extra = protocol.removeprefix("glmstore").lstrip(", ")
+    extra = protocol.removeprefix("glmstore").lstrip(", -")
     return f"{head}, {extra}" if extra else head
 
 

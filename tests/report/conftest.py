@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ class Lab:
         *,
         label_kind: str = "regression",
         metrics: tuple[str, ...] = ("pearson_r", "spearman_rho"),
+        described: Mapping[str, str] | None = None,
         **facts: float,
     ) -> None:
         """Register a benchmark of N_ITEMS test items, other ones at every call."""
@@ -65,7 +67,8 @@ class Lab:
                 "cluster": [f"c{j}" for j in range(N_ITEMS)],
             }
         )
-        self.store.register_benchmark(_spec(name, label_kind, metrics), BenchmarkData(items, dict(facts)))
+        spec = _spec(name, label_kind, metrics).model_copy(update=described)
+        self.store.register_benchmark(spec, BenchmarkData(items, dict(facts)))
         self._labels[name], self._metrics[name] = labels, metrics
 
     def cell(

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from glmstore.report.leaderboard import leaderboard
-from glmstore.report.summary import headlines, verdicts
 from glmstore.report.text import fact_text, head_text, minus, outcome
+from glmstore.report.verdicts import headlines, verdicts
 
 if TYPE_CHECKING:
     from conftest import Lab
@@ -20,17 +20,45 @@ def test_only_an_interval_clear_of_zero_decides(low: float, high: float, side: s
     assert outcome(low, high) == side
 
 
-def test_a_verdict_names_both_controls_and_says_which_way_it_went(lab: Lab) -> None:
+def test_a_verdict_names_every_control_and_says_which_way_it_went(lab: Lab) -> None:
     lab.benchmark("mpra")
     lab.panel("mpra", model=0.8, twin=2.0, one_hot=0.3)
     (verdict,) = verdicts(leaderboard(lab.store))
     assert verdict.subject == "gpn-mini, ridge on L5 mean"
-    (twin, twin_side, twin_words), (hot, hot_side, hot_words) = verdict.claims
-    assert (twin, twin_side) == ("its random twin", "above")
-    assert twin_words.startswith("beats its random twin by 0.")
-    assert (hot, hot_side) == ("one-hot under the same head", "below")
-    assert hot_words.startswith("falls short of one-hot under the same head by 0.")
+    twin, hot, best = verdict.claims
+    assert (twin.rival, twin.side) == ("its random twin", "above")
+    assert twin.words.startswith("beats its random twin by 0.")
+    assert (hot.rival, hot.side) == ("one-hot under the same head", "below")
+    assert hot.words.startswith("falls short of one-hot under the same head by 0.")
+    assert best.words.startswith("falls short of the best sequence control by 0.")
     assert verdict.caveat == ""
+
+
+def test_a_gain_below_the_best_sequence_control_of_another_head_is_not_coloured_as_one(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.panel("mpra", model=0.8, twin=2.0, one_hot=2.0)
+    (alone,) = verdicts(leaderboard(lab.store))
+    assert [claim.shade for claim in alone.claims] == ["above", "above", "above"]
+    lab.cell("mpra", "onehot", head="cnn", noise=0.1, control="sequence")
+    (beside,) = verdicts(leaderboard(lab.store))
+    assert [claim.side for claim in beside.claims] == ["above", "above", "below"]
+    assert [claim.shade for claim in beside.claims] == ["level", "level", "below"]
+
+
+def test_a_gain_over_the_twin_alone_is_not_coloured_as_one(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.cell("mpra", "gpn-mini", noise=0.2)
+    lab.cell("mpra", "rand_init:gpn-mini:0", noise=3.0, control="random_twin")
+    (verdict,) = verdicts(leaderboard(lab.store))
+    assert [(claim.side, claim.shade) for claim in verdict.claims] == [("above", "level")]
+
+
+def test_a_zero_shot_gain_counts_although_no_sequence_control_can_be_had(lab: Lab) -> None:
+    lab.benchmark("cagi5_f9", label_kind="variant_effect")
+    lab.cell("cagi5_f9", "gpn-mini", head="llr", view="-", noise=0.2)
+    lab.cell("cagi5_f9", "rand_init:gpn-mini:0", head="llr", view="-", noise=3.0, control="random_twin")
+    (verdict,) = verdicts(leaderboard(lab.store))
+    assert [(claim.side, claim.shade) for claim in verdict.claims] == [("above", "above")]
 
 
 def test_an_undecided_comparison_is_not_called_a_win(lab: Lab) -> None:
@@ -38,9 +66,9 @@ def test_an_undecided_comparison_is_not_called_a_win(lab: Lab) -> None:
     lab.cell("mpra", "gpn-mini", noise=1.0)
     lab.cell("mpra", "rand_init:gpn-mini:0", noise=1.0, control="random_twin")
     (verdict,) = verdicts(leaderboard(lab.store))
-    ((_, side, words),) = verdict.claims
-    assert side == "level"
-    assert words.startswith("does not beat its random twin (Δ ")
+    (claim,) = verdict.claims
+    assert claim.side == "level"
+    assert claim.words.startswith("does not beat its random twin (Δ ")
     assert verdict.caveat == "controls missing: one-hot"
 
 
@@ -49,9 +77,26 @@ def test_the_headline_counts_wins_against_each_control(lab: Lab) -> None:
         lab.benchmark(name)
         lab.panel(name, model=0.8, twin=2.0, one_hot=0.3)
     assert headlines(leaderboard(lab.store)) == [
-        "gpn-mini beats its random twin in 2 of 2 comparisons (0 undecided, 0 worse) and beats one-hot under "
-        "the same head in 0 of 2 comparisons (0 undecided, 2 worse)."
+        "The best result of gpn-mini beats the best sequence control on 0 of 2 benchmarks (0 undecided, 2 "
+        "worse). Under the same head it beats its random twin in 2 of 2 comparisons (0 undecided, 0 worse) "
+        "and one-hot in 0 of 2 comparisons (0 undecided, 2 worse)."
     ]
+
+
+def test_the_headline_counts_k_mers_and_no_benchmark_twice(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.panel("mpra", model=0.8, twin=2.0, one_hot=2.0)
+    lab.cell("mpra", "gpn-mini", head="mlp", noise=3.0)
+    lab.cell("mpra", "kmer4", noise=3.0, control="sequence")
+    (headline,) = headlines(leaderboard(lab.store))
+    assert headline.startswith(
+        "The best result of gpn-mini beats the best sequence control on 1 of 1 benchmark (0 undecided, 0 "
+        "worse)."
+    )
+    assert headline.endswith(
+        "one-hot in 1 of 1 comparisons (0 undecided, 0 worse) and k-mers in 1 of 1 comparisons "
+        "(0 undecided, 0 worse)."
+    )
 
 
 def test_a_model_without_controls_makes_no_claim(lab: Lab) -> None:
@@ -68,9 +113,9 @@ def test_where_low_values_are_good_a_fall_is_a_win(lab: Lab) -> None:
     (verdict,) = verdicts(leaderboard(lab.store))
     assert verdict.subject == "gpn-mini, cosine"
     assert verdict.score.endswith("(the lower the better)")
-    ((_, side, words),) = verdict.claims
-    assert side == "above"
-    assert words.startswith("beats its random twin by 0.")
+    (claim,) = verdict.claims
+    assert claim.side == "above"
+    assert claim.words.startswith("beats its random twin by 0.")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +125,7 @@ def test_where_low_values_are_good_a_fall_is_a_win(lab: Lab) -> None:
         ("mlp", "glmstore, tuned, 8 trials of 9 epochs", "mlp, tuned, 8 trials of 9 epochs"),
         ("mlp", "glmstore, permuted labels", "mlp, permuted labels"),
         ("cnn", "tang2025_paper", "cnn, tang2025_paper"),
+        ("mlp", "glmstore-tuned", "mlp, tuned"),
     ],
 )
 def test_a_protocol_of_its_own_shows_beside_the_head(head: str, protocol: str, text: str) -> None:

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from glmstore.cli import main_app
 from glmstore.errors import StoreNotWritableError
 from glmstore.report.html import build_report, render_report
+from glmstore.report.publish import summary_of_store
 from glmstore.report.record import load_figures, load_summary, save_figure, save_summary
 from glmstore.report.summary import Figure, SuiteSummary
+from glmstore.store import FeatureStore
 from glmstore.views import FeatureView, Provenance
 
 if TYPE_CHECKING:
@@ -213,14 +217,106 @@ def test_nothing_stored_means_no_figures_and_no_summary(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "command"),
+    ("name", "command", "untold"),
     [
-        ("demo", "make demo #"),
-        ("full", "make demo SUITE=full #"),
-        ("sortseq_lac", "glmstore run sortseq_lac #"),
-        ("stored results", "glmstore leaderboard"),
+        ("demo", "make demo #", "Not on record: the models asked for (--model)."),
+        ("full", "make demo SUITE=full #", "Not on record: the models asked for (--model)."),
+        ("mpra", "glmstore run mpra --seeds 2 #", "Not on record: the models asked for (--model)."),
+        ("cagi5", "glmstore run cagi5 #", "the models asked for (--model); how many seeds (--seeds)."),
+        (
+            "forgotten",
+            "glmstore run forgotten #",
+            "the models asked for (--model); how many seeds (--seeds).",
+        ),
+        (
+            *("cells", "glmstore run 'my cells.csv' --sequence COLUMN --label log2 --split part --seeds 2 #"),
+            "the file's folder; which column holds the sequences (COLUMN); the models asked for (--model).",
+        ),
+        ("stored results", "glmstore leaderboard", ""),
     ],
 )
-def test_the_report_tells_how_to_make_it_again(lab: Lab, name: str, command: str) -> None:
+def test_the_report_tells_how_to_make_it_again_and_what_of_that_it_does_not_know(
+    lab: Lab, name: str, command: str, untold: str
+) -> None:
+    lab.benchmark("mpra")
+    lab.benchmark("cagi5", label_kind="variant_effect")
+    own = {"title": "my cells.csv", "family": "own table", "label": "log2", "split": "column 'part'"}
+    lab.benchmark("cells", described=own)
     text = outline(render_report(lab.store, SUMMARY.model_copy(update={"name": name}))).text
-    assert text.partition("Reproduce and cite ")[2].startswith(command)
+    section = text.partition("Reproduce and cite ")[2]
+    assert section.startswith(command)
+    assert untold in section
+    assert ("Not on record" in section) == bool(untold)
+
+
+def test_a_run_that_recorded_its_command_line_is_made_again_by_it(lab: Lab) -> None:
+    command = "glmstore run cells.csv --sequence seq --label HepG2 --seeds 1"
+    told = SUMMARY.model_copy(update={"name": "cells", "command": command})
+    section = outline(render_report(lab.store, told)).text.partition("Reproduce and cite ")[2]
+    assert section.startswith(f"{command} # the whole run")
+    assert "Not on record" not in section
+
+
+def test_a_store_without_results_is_said_to_have_none_and_shows_no_zeros(lab: Lab) -> None:
+    text = outline(render_report(lab.store, summary_of_store(lab.store))).text
+    assert "This store holds no results yet." in text
+    assert "No model has a finished result yet." in text
+    assert not re.search(r"\b0 (cells|failed|probe seeds|s wall)", text)
+    assert "Probe seeds" not in text
+
+
+def test_a_report_of_a_store_alone_tells_of_no_run(filled: Lab) -> None:
+    text = outline(render_report(filled.store, summary_of_store(filled.store))).text
+    assert "no run left a summary beside it" in text
+    assert "cells found in the store" in text
+    for told_of_runs in ("cells computed", "wall time", "were computed in", "was left out"):
+        assert told_of_runs not in text
+
+
+def test_the_report_command_says_that_a_store_is_empty_and_writes_a_page_that_does_too(
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "store"
+    FeatureStore.open(str(store))
+    result = CliRunner().invoke(
+        main_app(), ["report", "--store", str(store), "--out", str(tmp_path / "r.html")]
+    )
+    assert result.exit_code == 0, result.output
+    assert "The store holds no results yet." in result.stderr
+    assert "This store holds no results yet." in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("leaks", "shown"),
+    [
+        ((0, 0, 0), "leaked between parts none (exact, near) "),
+        ((0, 3, 0), "leaked train to test near 3 other leaks between parts none (exact, near) "),
+        ((2, 3, 1), "leaked valid to test near 1 "),
+    ],
+)
+def test_leaks_that_are_none_take_one_line(lab: Lab, leaks: tuple[int, ...], shown: str) -> None:
+    names = ("leaked_train_to_test_exact", "leaked_train_to_test_near", "leaked_valid_to_test_near")
+    lab.benchmark("mpra", rows=240, **dict(zip(names, leaks, strict=True)))
+    text = outline(render_report(lab.store, SUMMARY)).text
+    facts = text[text.index("rows 240") : text.index("A. Author 2020.")]
+    assert shown in facts
+    assert facts.count("leak") == (sum(map(bool, leaks)) + (not all(leaks)))
+
+
+def test_the_page_opens_with_the_best_control_and_colours_no_gain_below_it(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.panel("mpra", model=0.8, twin=3.0, one_hot=3.0)
+    lab.cell("mpra", "onehot", head="cnn", noise=0.1, control="sequence")
+    page = render_report(lab.store, SUMMARY)
+    body = page[page.index("<body>") :]
+    assert 'class="above"' not in body
+    assert body.index("is worse than the best sequence control, 0.") < body.index("beats its random twin by")
+    assert "Δ best<br>control" in body
+
+
+def test_columns_of_controls_that_nothing_was_held_against_are_left_out(lab: Lab) -> None:
+    lab.benchmark("mpra")
+    lab.panel("mpra", model=0.8, twin=3.0, one_hot=3.0)
+    assert "<th>Δ k-mers</th>" not in render_report(lab.store, SUMMARY)
+    lab.cell("mpra", "kmer4", control="sequence")
+    assert "<th>Δ k-mers</th>" in render_report(lab.store, SUMMARY)

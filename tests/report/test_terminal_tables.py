@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
 
+from glmstore.report.differences import differences
 from glmstore.report.leaderboard import leaderboard
 from glmstore.report.terminal import print_leaderboard
-from glmstore.report.text import interval_text, view_text
+from glmstore.report.text import interval_text, minus, view_text
 
 if TYPE_CHECKING:
     from conftest import Lab
+
+LABELS = ("Δ twin", "Δ one-hot", "Δ k-mers", "Δ best")
 
 
 def printed(lab: Lab, width: int = 110, **filters: bool) -> str:
@@ -61,13 +65,53 @@ def test_each_benchmark_has_a_table_with_its_metric_split_n_and_noise_ceiling(la
     assert "▸ onehot" not in text
 
 
-def test_no_number_of_a_full_panel_is_cut_at_110_columns(lab: Lab) -> None:
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_every_number_and_name_is_whole_at_every_width_however_long_the_head_is(lab: Lab, width: int) -> None:
+    lab.benchmark("lentimpra_hepg2_inoue2017", noise_ceiling_pearson_r=0.995)
+    shared: dict[str, Any] = {
+        "head": "cnn",
+        "protocol": "glmstore, learning_rate 0.001, width 0.5, 15 epochs at most",
+        "seeds": 12,
+    }
+    lab.cell("lentimpra_hepg2_inoue2017", "gpn-mini", noise=0.8, **shared)
+    lab.cell("lentimpra_hepg2_inoue2017", "rand_init:gpn-mini:0", control="random_twin", **shared)
+    for model in ("onehot", "kmer4"):
+        lab.cell("lentimpra_hepg2_inoue2017", model, control="sequence", **shared)
+    text = printed(lab, width=width)
+    lines = text.splitlines()
+    board = leaderboard(lab.store)
+    assert max(map(len, lines)) <= width
+    table = text[: text.index("The best model")]
+    assert "…" not in table
+    for row in board.iter_rows(named=True):
+        written = minus(interval_text(row["value"], row["ci_low"], row["ci_high"]))
+        (line,) = [line for line in lines if line.removeprefix("▸ ").startswith(f"{row['model']} ")]
+        assert written in line
+        assert line.split()[-1] == "12"
+        for name in differences(row):
+            assert minus(differences(row)[name].text) in table
+    labels = [label for line in lines for label in LABELS if f" {label} " in line and "[" in line]
+    assert labels == list(LABELS)
+
+
+def test_a_sentence_below_the_table_holds_the_best_model_against_the_best_control(lab: Lab) -> None:
     lab.benchmark("mpra")
     lab.panel("mpra", model=0.8, twin=1.5, one_hot=0.3)
-    text = printed(lab, width=110)
-    assert "…" not in text
-    (row,) = [line for line in text.splitlines() if "▸ gpn-mini" in line]
-    assert row.count("[") == row.count("]") == 3
+    text = " ".join(printed(lab, width=80).split())
+    assert "(gpn-mini, ridge), is worse than the best sequence control, 0." in text
+
+
+@pytest.mark.parametrize(("noise", "green"), [(9.0, 3), (0.1, 0)])
+def test_no_gain_is_green_while_a_control_under_another_head_is_better(
+    lab: Lab, noise: float, green: int
+) -> None:
+    lab.benchmark("mpra")
+    lab.panel("mpra", model=0.8, twin=3.0, one_hot=3.0)
+    lab.cell("mpra", "onehot", head="cnn", noise=noise, control="sequence")
+    out = io.StringIO()
+    print_leaderboard(leaderboard(lab.store), {}, Console(file=out, width=100, force_terminal=True))
+    table = out.getvalue()
+    assert len(re.findall(r"\x1b\[32m\+", table)) == green
 
 
 def test_missing_controls_and_failures_are_said_under_the_table(lab: Lab) -> None:
