@@ -10,6 +10,9 @@ from platformdirs import user_cache_path, user_data_path
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+Precision = Literal["auto", "float32", "bfloat16"]
+"""What embeddings are computed in; see :func:`glmstore.extraction.materialize_many` for ``auto``."""
+
 
 class Frozen(BaseModel):
     """A configuration or record that is checked when made and never changes afterwards."""
@@ -55,3 +58,8 @@ class Settings(BaseSettings):
     )
     debug: bool = Field(False, description="Show the traceback of errors that a user caused, too.")
     device: str = Field("auto", min_length=1, description="Torch device: auto, cpu, cuda, cuda:1, mps.")
+    precision: Precision = Field(
+        "auto",
+        description="Compute precision of embeddings: float32, bfloat16, or auto, which is what a view is "
+        "stored in, and for a new one bfloat16 where every device has it natively, else float32.",
+    )

@@ -18,6 +18,7 @@ from glmstore.cli.view_options import (
     ViewPooling,
     ViewStrand,
 )
+from glmstore.config import Precision
 
 if TYPE_CHECKING:
     from glmstore.extraction import Materialized
@@ -30,9 +31,14 @@ What the store already holds is not computed again. FILE is FASTA, a .csv or .ts
 sequence a line, gzipped or not. Sequences are upper-cased and U is read as T; a bad record stops the command
 before anything is written.
 
+A view holds numbers of one compute precision, the one it was begun in: that of --precision or
+GLMSTORE_PRECISION, else bfloat16 where every device has it natively, else float32. Later runs follow it on
+any device.
+
   glmstore embed promoters.fa --model gpn-mini
   glmstore embed assay.csv --sequence oligo --model gpn-mini --layer mid
   glmstore embed assay.csv --model gpn-mini --layer all --device cuda:0 --device cuda:1
+  glmstore embed assay.csv --model gpn-mini --dtype float32 --precision float32
   glmstore embed sortseq_lac --model rand_init:gpn-mini:0
 """
 
@@ -54,6 +60,14 @@ def embed(
     device: Annotated[
         list[str] | None,
         typer.Option("--device", help="Torch device; several share the work.", show_default="the settings'"),
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            "--precision",
+            help="Compute precision; 'auto' is the view's own, or for a new one what suits the device.",
+            show_default="the settings'",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Compute again what the store holds.")] = False,
     store: Store = None,
@@ -81,7 +95,14 @@ def embed(
     unique = list(dict.fromkeys(sequences))
     with progress(f"embedding with {model}", "sequences") as advance:
         filled = materialize_many(
-            opened, model, unique, views, force=force, progress=advance, devices=device or ()
+            opened,
+            model,
+            unique,
+            views,
+            force=force,
+            precision=precision,
+            progress=advance,
+            devices=device or (),
         )
     if json:
         reports = [_report(done, opened, len(sequences)) for done in filled]

@@ -14,7 +14,7 @@ from glmstore.cli.options import Json, Store, View, help_text, open_existing, st
 if TYPE_CHECKING:
     import numpy as np
 
-    from glmstore.extraction.hardware import Precision
+    from glmstore.config import Precision
     from glmstore.store import FeatureStore
     from glmstore.views import FeatureView
 

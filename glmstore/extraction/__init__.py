@@ -5,10 +5,11 @@ once for all views asked for. Layers past the last of them are not computed, and
 whatever the compute precision.
 """
 
+from glmstore.config import Precision
 from glmstore.extraction.batching import BatchBudget, plan_batches
 from glmstore.extraction.embedding import embed, embed_views
 from glmstore.extraction.forward import Take
-from glmstore.extraction.hardware import Precision, resolve_device, resolve_precision
+from glmstore.extraction.hardware import resolve_device, resolve_precision
 from glmstore.extraction.materializing import Materialized, materialize, materialize_many
 from glmstore.extraction.running import Chunk
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from glmstore.config import Precision
 from glmstore.extraction.batching import budget_for
 from glmstore.extraction.forward import Forward, Take
-from glmstore.extraction.hardware import Precision, resolve_device
+from glmstore.extraction.hardware import resolve_device
 from glmstore.extraction.running import Chunk, Progress, Run
 from glmstore.extraction.windows import Piece, cut, fitting, too_many_tokens
 from glmstore.models.base import GenomicLM
@@ -22,7 +23,7 @@ def embed(
     pooling: Pooling,
     strand: Strand = "forward",
     dtype: DType = "float16",
-    precision: Precision = "auto",
+    precision: Precision | None = None,
     device: str | None = None,
     records: Sequence[str] | None = None,
     progress: Progress | None = None,
@@ -55,7 +56,7 @@ def embed_views(
     sequences: Sequence[str],
     takes: Sequence[Take],
     *,
-    precision: Precision = "auto",
+    precision: Precision | None = None,
     device: str | None = None,
     records: Sequence[str] | None = None,
     progress: Progress | None = None,
@@ -72,7 +73,7 @@ def embed_views(
     takes
         The views; ``tokens`` leaves special tokens out.
     precision
-        Compute precision; ``auto`` is bfloat16 autocast where the hardware has it.
+        Compute precision; ``auto`` is bfloat16 autocast where the hardware has it. None: the settings'.
     device
         Torch device the model lies on; None asks the model.
     records

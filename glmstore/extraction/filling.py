@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from glmstore import metering
-from glmstore.errors import UnknownNameError
 from glmstore.extraction.embedding import embed_views
 from glmstore.extraction.forward import Take
+from glmstore.extraction.hardware import Computed
+from glmstore.extraction.precision import refuse_other_precision, stored_origin
 from glmstore.extraction.renewing import make_room
 from glmstore.extraction.running import Chunk, Progress
 from glmstore.extraction.writing import CommitWriter, Rows
@@ -36,8 +37,8 @@ class Work:
         Registry name.
     views
         Of that model.
-    precision
-        Of the forward passes.
+    precisions
+        What each view is computed in.
     force
         Whether rows that the store holds are computed again.
     """
@@ -45,7 +46,7 @@ class Work:
     uri: str
     model: str
     views: list[FeatureView]
-    precision: Literal["float32", "bfloat16"]
+    precisions: list[Computed]
     force: bool
 
 
@@ -84,7 +85,7 @@ def fill_share(
         entry=get_model(work.model),
         views=work.views,
         sequences=dict(zip(seq_keys(sequences), sequences, strict=True)),
-        precision=work.precision,
+        precisions=work.precisions,
         force=work.force,
         gate=gate,
     )
@@ -105,8 +106,8 @@ class Job:
         What is filled.
     sequences
         Key -> sequence.
-    precision
-        Of the forward passes.
+    precisions
+        What each view is computed in.
     force
         Whether rows that the store holds are computed again.
     gate
@@ -117,21 +118,22 @@ class Job:
     entry: ModelEntry
     views: list[FeatureView]
     sequences: dict[str, str]
-    precision: Literal["float32", "bfloat16"]
+    precisions: list[Computed]
     force: bool
     gate: Gate | None = None
-    _open: bool = False
+    _open: bool = field(default=False, init=False)
 
-    def _provenance(self, view: FeatureView) -> Provenance:
-        return provenance_of(self.entry.spec, self.precision, view.pooling)
+    def _origins(self) -> Iterator[tuple[FeatureView, Provenance]]:
+        for view, precision in zip(self.views, self.precisions, strict=True):
+            yield view, provenance_of(self.entry.spec, precision, view.pooling)
 
     def missing(self) -> list[list[str]]:
         """Return, for each view, the keys it lacks; refuses views stored with another origin."""
         keys, lacking = list(self.sequences), []
-        for view in self.views:
-            there = _is_declared(self.store, view)
+        for view, origin in self._origins():
+            there = stored_origin(self.store, view) is not None
             if there and not self.force:
-                self.store.declare(view, self._provenance(view))
+                self.store.declare(view, origin)
             lacking.append(self.store.missing(view, keys) if there and not self.force else keys)
         return lacking
 
@@ -147,10 +149,12 @@ class Job:
 
     def _prepare(self) -> None:
         self.store.add_sequences(list(self.sequences.values()))
-        for view in self.views:
+        for view, origin in self._origins():
             if self.force:
+                # Else a view that another process has just begun would be dropped, and get rows of both.
+                refuse_other_precision(self.store, view, origin.precision)
                 make_room(self.store, view, list(self.sequences), self.entry.spec)
-            self.store.declare(view, self._provenance(view))
+            self.store.declare(view, origin)
 
     def commit(self, number: int, rows: Rows) -> None:
         """Store rows of the view of that number."""
@@ -159,14 +163,16 @@ class Job:
         metering.computed("vector", len(rows.keys))
 
     def fill(self, missing: Sequence[Sequence[str]], device: str, progress: Progress | None) -> None:
-        """Embed what each view lacks, in as few passes as there are different sets of lacking views."""
+        """Embed what each view lacks, in one pass for each set of views that lack it in one precision."""
         lacking: dict[str, list[int]] = {}
         for number, absent in enumerate(missing):
             for key in absent:
                 lacking.setdefault(key, []).append(number)
         passes: dict[tuple[int, ...], list[str]] = {}
         for key, views in lacking.items():
-            passes.setdefault(tuple(views), []).append(key)
+            for alike in self._of_one_precision(views):
+                passes.setdefault(alike, []).append(key)
+        rows = sum(len(keys) for keys in passes.values())
         ready: list[tuple[tuple[int, ...], list[str], Iterator[tuple[int, Chunk]]]] = []
         if passes:
             model, done = KEPT_MODELS.get(self.entry, device), 0
@@ -176,10 +182,10 @@ class Job:
                     model,
                     [self.sequences[key] for key in keys],
                     [Take(v.layer, v.pooling, v.strand, v.dtype) for v in (self.views[n] for n in numbers)],
-                    precision=self.precision,
+                    precision=self.precisions[numbers[0]],
                     device=device,
                     records=[f"sequence {key} ({self.sequences[key][:20]}…)" for key in keys],
-                    progress=_shifted(progress, done, len(lacking)),
+                    progress=_shifted(progress, done, rows, len(lacking)),
                 )
                 ready.append((numbers, keys, chunks))
                 done += len(keys)
@@ -191,6 +197,13 @@ class Job:
                 for numbers, keys, chunks in ready:
                     _write(writer, numbers, keys, chunks)
         self.open()
+
+    def _of_one_precision(self, views: Sequence[int]) -> list[tuple[int, ...]]:
+        """Return these views, by number, apart by what they are computed in."""
+        groups: dict[Computed, list[int]] = {}
+        for number in views:
+            groups.setdefault(self.precisions[number], []).append(number)
+        return [tuple(group) for group in groups.values()]
 
 
 def _write(
@@ -204,16 +217,11 @@ def _write(
         del rows
 
 
-def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
-    """Return `progress` for one of several passes, counted over all of them."""
+def _shifted(progress: Progress | None, before: int, steps: int, sequences: int) -> Progress | None:
+    """Return `progress` for one of several passes, which have so many steps together.
+
+    There are more of them than sequences where views of two precisions lack the same one.
+    """
     if progress is None:
         return None
-    return lambda done, _: progress(before + done, total)
-
-
-def _is_declared(store: FeatureStore, view: FeatureView) -> bool:
-    try:
-        store.view(view.view_id)
-    except UnknownNameError:
-        return False
-    return True
+    return lambda done, _: progress((before + done) * sequences // steps, sequences)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
+from glmstore.config import Precision
 from glmstore.errors import PoolingError
-from glmstore.extraction.hardware import Precision, resolve_precision
+from glmstore.extraction.hardware import resolve_precision
 from glmstore.models.alignment import to_nucleotide
 from glmstore.models.base import Batch, DirectPooling, GenomicLM
 from glmstore.models.pooling import flip_tokens, nucleotide_mean, pool, real_tokens
@@ -55,10 +56,12 @@ class Forward:
     device
         Where batches are sent.
     precision
-        Of the forward pass; pooling is done in float32.
+        Of the forward pass, as for :func:`resolve_precision`; pooling is done in float32.
     """
 
-    def __init__(self, model: GenomicLM, takes: Sequence[Take], device: str, precision: Precision) -> None:
+    def __init__(
+        self, model: GenomicLM, takes: Sequence[Take], device: str, precision: Precision | None
+    ) -> None:
         self.model, self.takes, self.device = model, takes, device
         self._bf16 = resolve_precision(precision, model.spec, device) == "bfloat16"
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from glmstore.config import Settings
+from glmstore.config import Precision, Settings
 from glmstore.errors import DeviceError
 from glmstore.models.spec import ModelSpec
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Computed = Literal["float32", "bfloat16"]
+"""A precision that models compute in; bfloat16 is autocast."""
 
 
 def resolve_device(name: str | None = None) -> str:
@@ -60,12 +61,23 @@ def lookahead(device: str) -> int:
     return 1 if device.startswith("cuda") else 0
 
 
-def resolve_precision(precision: Precision, spec: ModelSpec, device: str) -> Literal["float32", "bfloat16"]:
-    """Turn ``auto`` into bfloat16 where the device computes in it natively and the model computes at all."""
-    if precision != "auto":
-        return precision
+def resolve_precision(precision: Precision | None, spec: ModelSpec, device: str) -> Computed:
+    """Return what a model computes in on a device, whatever a store may hold of it.
+
+    Parameters
+    ----------
+    precision
+        ``auto`` is bfloat16 where the device computes in it natively, else float32; None: the settings'.
+    spec
+        Of the model; one without parameters counts letters and stays with float32, whatever is asked.
+    device
+        Torch device.
+    """
+    wanted = precision or Settings().precision
     if spec.n_parameters == 0:
         return "float32"
+    if wanted != "auto":
+        return wanted
     import torch
 
     if device.startswith("cuda"):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from logging import getLogger
 from typing import TYPE_CHECKING
 
 from glmstore import metering
-from glmstore.errors import PoolingError, StoreError, WeightsError
+from glmstore.config import Precision, Settings
+from glmstore.errors import PoolingError, StoreError, ViewConflictError, WeightsError
 from glmstore.extraction.filling import Job, Work
-from glmstore.extraction.hardware import resolve_device, resolve_precision
+from glmstore.extraction.hardware import resolve_device
+from glmstore.extraction.precision import precisions_for
 from glmstore.extraction.running import Progress
 from glmstore.extraction.workers import fill_on_devices
 from glmstore.models.catalogue import get_model
@@ -22,6 +26,8 @@ from glmstore.views import FeatureView, Pooling
 
 if TYPE_CHECKING:
     from glmstore.store import FeatureStore
+
+log = getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ def materialize(
     layer: int | str | None = None,
     pooling: Pooling | None = None,
     force: bool = False,
+    precision: Precision | None = None,
     progress: Progress | None = None,
     devices: Sequence[str] = (),
 ) -> Materialized:
@@ -70,7 +77,14 @@ def materialize(
     """
     view = view or get_model(model_name).spec.view(layer=layer, pooling=pooling)
     (done,) = materialize_many(
-        store, model_name, sequences, [view], force=force, progress=progress, devices=devices
+        store,
+        model_name,
+        sequences,
+        [view],
+        force=force,
+        precision=precision,
+        progress=progress,
+        devices=devices,
     )
     return done
 
@@ -82,6 +96,7 @@ def materialize_many(
     views: Sequence[FeatureView],
     *,
     force: bool = False,
+    precision: Precision | None = None,
     progress: Progress | None = None,
     devices: Sequence[str] = (),
 ) -> list[Materialized]:
@@ -105,6 +120,12 @@ def materialize_many(
     force
         Compute the rows of these sequences again; the views' other rows stay, but for a view that was made
         by other weights: it is dropped.
+    precision
+        What is computed in: ``float32``, ``bfloat16`` or ``auto``; None: the settings'. A view holds rows of
+        one precision only, so ``auto`` is what it is stored in, on any device (bfloat16 takes longer where it
+        is emulated) and under `force` too; a new view is computed in bfloat16 where every device has it
+        natively, else in float32. Views of different ones go through the model apart. A model without
+        parameters stays with float32, whatever is asked.
     progress
         Called with (sequences done, sequences to embed).
     devices
@@ -120,6 +141,8 @@ def materialize_many(
     ------
     UnknownNameError
         If there is no such model.
+    ViewConflictError
+        If a view is stored in another precision than the one asked for, or by other weights.
     WeightsError
         If a view belongs to another model or other weights than `model_name` has now.
     StoreError
@@ -147,30 +170,46 @@ DeviceMemoryError
     places = [resolve_device(device) for device in devices] or [resolve_device()]
     if len(places) > 1 and store.uri.startswith("memory://"):
         raise StoreError("a store in memory cannot be shared by the processes of several devices.")
+    asked_for = precision or Settings().precision
+    precisions = partial(precisions_for, store, views, asked_for, entry.spec, places)
     job = Job(
         store=store,
         entry=entry,
         views=list(views),
         sequences=dict(zip(seq_keys(distinct), distinct, strict=True)),
-        precision=resolve_precision("auto", entry.spec, places[0]),
+        precisions=precisions(),
         force=force,
     )
-    missing = job.missing()
+    try:
+        missing = _fill(job, model_name, places, progress)
+    except ViewConflictError:
+        recorded = precisions()
+        if recorded == job.precisions:
+            raise
+        # Before the first commit another process has declared a new view, in what suits its own devices.
+        log.warning("a view of %s was begun elsewhere in another precision: computing again", model_name)
+        missing = _fill(replace(job, precisions=recorded), model_name, places, progress)
     metering.reused("vector", sum(len(distinct) - len(absent) for absent in missing))
+    seconds, asked = time.monotonic() - started, len(distinct)
+    return [
+        Materialized(view, asked, asked - len(absent), len(absent), seconds)
+        for view, absent in zip(views, missing, strict=True)
+    ]
+
+
+def _fill(job: Job, model_name: str, places: Sequence[str], progress: Progress | None) -> list[list[str]]:
+    """Fill the views of a job on one device or several; return the keys that each view lacked."""
+    missing = job.missing()
     with metering.embedding(model_name) if any(missing) else nullcontext():
         if len(places) == 1:
             job.fill(missing, places[0], progress)
         else:
             lacking = {key for absent in missing for key in absent}
             todo = [s for key, s in job.sequences.items() if key in lacking]
-            work = Work(store.uri, model_name, list(views), job.precision, force)
+            work = Work(job.store.uri, model_name, job.views, job.precisions, job.force)
             fill_on_devices(places, work, todo, job.open, progress)
             job.open()
-    seconds, asked = time.monotonic() - started, len(distinct)
-    return [
-        Materialized(view, asked, asked - len(absent), len(absent), seconds)
-        for view, absent in zip(views, missing, strict=True)
-    ]
+    return missing
 
 
 def _same_model(view: FeatureView, spec: ModelSpec) -> None:

@@ -95,7 +95,7 @@ class ViewCatalogue:
         Raises
         ------
         ViewConflictError
-            If it is there with another width or other weights.
+            If it is there with another width, other weights or another compute precision.
         """
         record = self.records().get(view.view_id)
         if record is None:
@@ -227,3 +227,10 @@ def _refuse_other_origin(record: ViewRecord, provenance: Provenance) -> None:
                 f"{getattr(provenance, field)} is declared. Numbers of different origin never mix: give "
                 f"the model another revision, or drop the view first."
             )
+    if stored.precision != provenance.precision:
+        raise ViewConflictError(
+            f"view {record.view.name} is stored with precision {stored.precision}, and now "
+            f"{provenance.precision} is asked for. Numbers of two precisions never mix in one view: ask "
+            f"for auto (`--precision auto`, GLMSTORE_PRECISION=auto), which follows what is stored on any "
+            f"device, or drop the view first (`FeatureStore.drop`) and fill it anew."
+        )

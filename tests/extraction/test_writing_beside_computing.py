@@ -371,7 +371,7 @@ def test_numbers_no_worker_can_store_leave_no_trace(tmp_path: Path, force: bool)
 def test_a_worker_whose_share_another_run_stored_meanwhile_keeps_nobody_waiting(tmp_path: Path):
     store = FeatureStore.open(tmp_path / "store")
     done = materialize(store, "kmer2", SEQUENCES)
-    work = Work(store.uri, "kmer2", [done.view], "float32", force=False)
+    work = Work(store.uri, "kmer2", [done.view], ["float32"], force=False)
     told: list[str] = []
 
     class Parent:

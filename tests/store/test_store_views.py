@@ -22,9 +22,10 @@ def test_declaring_again_changes_nothing(store: FeatureStore, make_view, origin)
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("dim", 9), ("weights_sha256", "c" * 64), ("weights_sha256", None)]
+    ("field", "value"),
+    [("dim", 9), ("weights_sha256", "c" * 64), ("weights_sha256", None), ("precision", "bfloat16")],
 )
-def test_another_width_or_other_weights_under_one_view_are_a_conflict(
+def test_another_width_other_weights_or_another_precision_under_one_view_are_a_conflict(
     store: FeatureStore, make_view, origin, field: str, value: object
 ) -> None:
     store.declare(make_view(), origin())
