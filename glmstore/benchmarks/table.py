@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -20,6 +21,8 @@ from glmstore.data.splits import hash_split, homology_clusters, homology_split
 from glmstore.errors import DuplicateNameError, LabelError, TableError
 from glmstore.sequences.normalise import seq_keys
 
+log = logging.getLogger(__name__)
+
 _PART_OF = {
     "train": "train",
     "training": "train",
@@ -30,6 +33,8 @@ _PART_OF = {
     "test": "test",
     "testing": "test",
 }
+_FEW_LEVELS = 10
+"""Whole numbers that labels take, up to which they may have been meant for classes."""
 _METRICS = {"regression": ("pearson_r", "spearman_rho", "r2"), "binary": ("auroc", "auprc", "mcc")}
 
 
@@ -41,6 +46,7 @@ def benchmark_from_table(
     split: str | None = None,
     kind: Literal["auto", "regression", "binary"] = "auto",
     ambiguous: Literal["refuse", "N"] = "refuse",
+    name: str | None = None,
 ) -> Benchmark:
     """Return a benchmark named after a CSV or TSV file, with one item a distinct sequence.
 
@@ -63,11 +69,14 @@ def benchmark_from_table(
         ``"auto"`` takes labels that are all 0 or 1 for binary ones.
     ambiguous
         ``"N"`` reads IUPAC codes as N; ``"refuse"`` raises.
+    name
+        What the benchmark is called, of letters, digits, ``_``, ``.`` and ``-``; None: as the file.
 
     Raises
     ------
     TableError
-        If the file cannot be read, the split is unusable or a sequence is in two parts, or a part is empty.
+        If the file cannot be read, the name holds other characters, the split is unusable or a sequence is in
+        two parts, or a part is empty.
     UnknownNameError
         If a column is not there.
     LabelError
@@ -76,9 +85,10 @@ def benchmark_from_table(
     EmptySequenceError, AlphabetError
         If a sequence cannot be used.
     DuplicateNameError
-        If a benchmark that comes with the package has the file's name.
+        If a benchmark that comes with the package has this name.
     """
     table = read_table(path)
+    _refuse_name(table, _stem(table) if name is None else name)
     sequences = table.sequences(sequence, ambiguous=ambiguous)
     labels = table.numbers(label)
     chosen = _kind(table, label, labels, kind)
@@ -88,9 +98,31 @@ def benchmark_from_table(
         items_of[one].append(row)
     for rows in items_of.values():
         _refuse_contradictions(table, rows, labels if chosen == "binary" else None, label, parts, split)
+    if chosen == "regression":
+        _note_averages(table, items_of, labels, label)
+        if kind == "auto":
+            _note_classes(table, labels, label)
     data = _data(table, items_of, labels, parts, split)
     spec = _spec(table, data, chosen, label, split if parts is None else f"column {split!r}")
+    if name is not None:
+        spec = spec.model_copy(update={"name": name})
     return Benchmark(spec=spec, load=lambda _fetcher: data)
+
+
+def _stem(table: Table) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", table.path.name.split(".")[0])
+
+
+def _refuse_name(table: Table, name: str) -> None:
+    from glmstore.benchmarks import BENCHMARKS
+
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) is None:
+        raise TableError(f"{name!r} cannot name a benchmark: use letters, digits, '_', '.' and '-'.")
+    if name in BENCHMARKS:
+        raise DuplicateNameError(
+            f"{table.path.name}: {name!r} is a benchmark that comes with glmstore. Give this one another "
+            f"name (--name)."
+        )
 
 
 def _kind(
@@ -104,6 +136,31 @@ def _kind(
     if odd.size and kind == "binary":
         raise LabelError(f"{table.where(int(odd[0]), label)}: {labels[odd[0]]:g} is neither 0 nor 1.")
     return "regression" if odd.size or kind == "regression" else "binary"
+
+
+def _note_averages(
+    table: Table, items_of: dict[str, list[int]], labels: NDArray[np.float64], label: str
+) -> None:
+    """Say how many sequences stand in several rows that do not agree."""
+    differing = [rows[0] for rows in items_of.values() if np.ptp(labels[rows]) > 0]
+    if differing:
+        log.warning(
+            "sequences with several rows whose labels differ, which get the mean: %d, the first %s",
+            len(differing),
+            table.where(differing[0], label),
+        )
+
+
+def _note_classes(table: Table, labels: NDArray[np.float64], label: str) -> None:
+    """Say that labels which look like numbers of classes are taken for quantities."""
+    levels = np.unique(labels)
+    if len(levels) <= _FEW_LEVELS and np.array_equal(levels, np.rint(levels)):
+        log.warning(
+            "%s, column %r: the labels %s are read as quantities (regression); two classes would be 0 and 1",
+            table.path.name,
+            label,
+            ", ".join(f"{level:g}" for level in levels),
+        )
 
 
 def _parts(table: Table, split: str) -> list[str]:
@@ -192,16 +249,9 @@ def _refuse_level_parts(table: Table, items: pl.DataFrame) -> None:
 
 
 def _spec(table: Table, data: BenchmarkData, kind: LabelKind, label: str, split: str | None) -> BenchmarkSpec:
-    from glmstore.benchmarks import BENCHMARKS
-
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", table.path.name.split(".")[0])
-    if name in BENCHMARKS:
-        raise DuplicateNameError(
-            f"{table.path.name}: {name!r} is a benchmark that comes with glmstore. Rename the file."
-        )
     lengths = data.items["sequence"].str.len_chars().unique()
     return BenchmarkSpec(
-        name=name,
+        name=_stem(table),
         title=table.path.name,
         family="own table",
         label_kind=kind,

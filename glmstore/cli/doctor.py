@@ -19,7 +19,8 @@ from glmstore.config import Settings
 
 HELP = """Check Python, packages, torch, the store, the mirror and the disk.
 
-Exits with 1 if something is broken.
+Exits with 1 if something is broken. A store that can be read and not written is a note: it serves those who
+only read. Where there is no store yet and none can be made, that is broken.
 
   glmstore doctor
   glmstore doctor --json
@@ -104,7 +105,7 @@ def _torch() -> Check:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         return Check("torch", "broken", f"device {device} does not work: {str(error).splitlines()[0]}")
-    precision = resolve_precision("auto", get_model("gpn-mini").spec, device)
+    precision = resolve_precision(None, get_model("gpn-mini").spec, device)
     cpu = torch.backends.cpu.get_cpu_capability()
     found = f"{torch.__version__}, device {device}, {torch.get_num_threads()} threads, {cpu}"
     return Check("torch", "ok", f"{found}; models compute in {precision}")
@@ -123,8 +124,9 @@ def _store(uri: str) -> Iterator[Check]:
         yield Check("store", "broken", str(error))
         return
     except (OSError, RuntimeError, ValueError) as error:
-        damage = f"{uri} cannot be read ({str(error).splitlines()[0]}). Files are damaged or missing"
-        yield Check("store", "broken", f"{damage}: restore them from a copy.")
+        problem = f"{uri} cannot be read ({str(error).splitlines()[0]})"
+        cure = "Files are damaged, missing or not yours: restore them from a copy, or mend their permissions."
+        yield Check("store", "broken", f"{problem}. {cure}")
         return
     if found.ok:
         rows = sum(found.tables["rows"])
@@ -152,11 +154,12 @@ def _room(uri: str) -> Iterator[Check]:
     for name, place in places.items():
         if place is None:
             continue
-        existing = next(p for p in (place, *place.parents) if p.exists())
+        existing = next(p for p in (place, *place.parents) if os.path.exists(p))
         free = shutil.disk_usage(existing).free
         found = f"{place}, {free / 2**30:.1f} GiB free"
         if not os.access(existing, os.W_OK):
-            yield Check(f"disk of the {name}", "note", f"{found}; it cannot be written")
+            none = name == "store" and existing != place
+            yield Check(f"disk of the {name}", "broken" if none else "note", f"{found}; it cannot be written")
         else:
             verdict: Verdict = "ok" if free >= _ROOM_BYTES else "broken"
             yield Check(f"disk of the {name}", verdict, found)

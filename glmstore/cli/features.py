@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from glmstore.cli.asked import GIVEN as GIVEN
+from glmstore.cli.asked import Asked, embed_command, find_asked, lacking
 from glmstore.cli.console import emit_json, print_table, to_stdout
-from glmstore.cli.inputs import checked, read_sequences
 from glmstore.cli.options import Json, Store, View, help_text, open_existing, stored_view
+from glmstore.cli.view_options import AmbiguousLetters, SequenceColumn
+from glmstore.errors import MissingFeaturesError, StoreError
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
 
     from glmstore.store import Features, FeatureStore
 
 GET_HELP = """Read features in the order asked: of a sequence, of a key, or of every sequence of a file.
 
-Prints a short form, or everything with --json or --out. Refuses, naming the keys, if the view lacks any.
+Prints a short form, or everything with --json or --out. A .npy file holds the values; a .parquet file also
+the key and the name of each record: its FASTA name, or line3 for the third line. Numbers stay of the view's
+type. Refuses, naming records, if the view lacks any.
 
   glmstore get ACGTTGCAACGT --view gpn-mini --json
   glmstore get promoters.fa --view gpn-mini --out promoters.npy
@@ -30,9 +35,7 @@ VIEWS_HELP = """List the feature views of the store; --json adds the provenance 
   glmstore views
   glmstore views --json
 """
-_KEY = re.compile(r"(?=.*[0-9bdef])[0-9a-f]{32}")
 _SHOWN = 6
-GIVEN = "the sequence given"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,48 +49,40 @@ def get(
     view: View,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Write to a .npy (values) or .parquet (keys and vectors) file."),
+        typer.Option("--out", "-o", help="Write to a .npy or .parquet file in a folder that is there."),
     ] = None,
-    column: Annotated[
-        str | None,
-        typer.Option(
-            "--sequence", metavar="COLUMN", help="Sequence column of a table.", show_default="sequence"
-        ),
-    ] = None,
+    column: SequenceColumn = None,
+    ambiguous: AmbiguousLetters = "refuse",
     store: Store = None,
     json: Json = False,
 ) -> None:
     """Read features; GET_HELP is what users read."""
     if out is not None and out.suffix not in {".npy", ".parquet"}:
         raise typer.BadParameter(f"{out.name} must end in .npy or .parquet.", param_hint="--out")
-    keys = _keys(source, column)
+    if out is not None and not out.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {out.parent}.", param_hint="--out")
+    asked = find_asked(source, column, ambiguous)
     opened = open_existing(store)
     chosen = stored_view(opened, view)
-    name, features = chosen.name, opened.read(chosen, keys)
+    try:
+        features = opened.read(chosen, [one.key for one in asked])
+    except MissingFeaturesError as error:
+        command = embed_command(source, column, ambiguous, chosen, store)
+        raise StoreError(lacking(asked, source, chosen, set(error.missing), command)) from error
     if out is not None:
-        _write(out, keys, features)
-        to_stdout(f"{out}  {name}  {list(features.values.shape)} {features.values.dtype}")
+        _write(out, asked, features)
+        to_stdout(f"{out}  {chosen.name}  {list(features.values.shape)} {features.values.dtype}")
     elif json:
         emit_json(
             [
-                {"seq_key": k, "view": name, "vector": v.tolist()}
-                for k, v in zip(keys, _each(features), strict=True)
+                {"record": one.record, "seq_key": one.key, "view": chosen.name, "vector": vector.tolist()}
+                for one, vector in zip(asked, _each(features), strict=True)
             ]
         )
     else:
-        for key, vector in zip(keys, _each(features), strict=True):
-            to_stdout(f"{key}  {_short(vector)}")
-
-
-def _keys(source: str, column: str | None) -> list[str]:
-    from glmstore.sequences.normalise import seq_keys
-
-    path = Path(source)
-    if path.is_file():
-        return seq_keys(read_sequences(path, column=column))
-    if _KEY.fullmatch(source):
-        return [source]
-    return seq_keys(checked([source], [GIVEN]))
+        for one, vector in zip(asked, _each(features), strict=True):
+            name = f"{one.record}  " if one.record is not None else ""
+            to_stdout(f"{name}{one.key}  {_short(vector)}")
 
 
 def _each(features: Features) -> list[np.ndarray]:
@@ -104,7 +99,7 @@ def _short(vector: np.ndarray) -> str:
     return f"[{shape}] {', '.join(f'{value:.4g}' for value in flat)}{more}"
 
 
-def _write(out: Path, keys: list[str], features: Features) -> None:
+def _write(out: Path, asked: list[Asked], features: Features) -> None:
     import io
 
     import numpy as np
@@ -115,17 +110,27 @@ def _write(out: Path, keys: list[str], features: Features) -> None:
     if out.suffix == ".npy":
         np.save(buffer, features.values)
     else:
-        _frame(keys, features).write_parquet(buffer)
+        _frame(asked, features).write_parquet(buffer)
     write_atomically(out, buffer.getvalue())
 
 
-def _frame(keys: list[str], features: Features) -> Any:
+def _frame(asked: list[Asked], features: Features) -> pl.DataFrame:
     import polars as pl
 
-    vectors = [vector.astype("float32").tolist() for vector in _each(features)]
-    inner = pl.List(pl.Float32)
-    dtype = inner if features.values.ndim == 2 else pl.List(inner)
-    return pl.DataFrame({"seq_key": keys, "vector": vectors}, schema={"seq_key": pl.String, "vector": dtype})
+    number = {"float16": pl.Float16, "float32": pl.Float32, "uint8": pl.UInt8}[features.values.dtype.name]
+    inner = pl.List(number)
+    return pl.DataFrame(
+        {
+            "record": [one.record for one in asked],
+            "seq_key": [one.key for one in asked],
+            "vector": [vector.tolist() for vector in _each(features)],
+        },
+        schema={
+            "record": pl.String,
+            "seq_key": pl.String,
+            "vector": inner if features.values.ndim == 2 else pl.List(inner),
+        },
+    )
 
 
 def views(store: Store = None, json: Json = False) -> None:

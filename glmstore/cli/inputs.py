@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from glmstore.data.lookalikes import FASTA, kind_by_name, starts_fastq, suffix_of
 from glmstore.errors import TableError
 from glmstore.sequences.normalise import normalise_all
 
@@ -13,14 +15,47 @@ if TYPE_CHECKING:
     from glmstore.models.spec import ModelSpec
 
 Ambiguous = Literal["refuse", "N"]
-_FASTA = {".fa", ".fasta", ".fna", ".ffn"}
 _TABLES = {".csv", ".tsv"}
+
+
+class Record(NamedTuple):
+    """One sequence of a file.
+
+    Attributes
+    ----------
+    name
+        Of the FASTA record, or ``line3`` for what stands, or starts, on the third line.
+    where
+        How to call it in a message.
+    sequence
+        Its letters.
+    """
+
+    name: str
+    where: str
+    sequence: str
+
+
+def input_file(source: str) -> Path | None:
+    """Return the file that a command was given, None where what it was given names no file.
+
+    Unlike :meth:`pathlib.Path.is_file` it takes any text, such as a sequence longer than a name can be.
+    """
+    return Path(source) if os.path.isfile(source) else None
 
 
 def read_sequences(
     path: Path, *, column: str | None = None, ambiguous: Ambiguous = "refuse", model: ModelSpec | None = None
 ) -> list[str]:
-    """Read and normalise every sequence of a file, in order, each checked.
+    """Return the sequences of `read_records`, which see."""
+    records = read_records(path, column=column, ambiguous=ambiguous, model=model)
+    return [record.sequence for record in records]
+
+
+def read_records(
+    path: Path, *, column: str | None = None, ambiguous: Ambiguous = "refuse", model: ModelSpec | None = None
+) -> list[Record]:
+    """Read and normalise every record of a file, in order, each checked.
 
     Parameters
     ----------
@@ -43,11 +78,12 @@ def read_sequences(
     EmptySequenceError, AlphabetError, SequenceTooLongError
         For the first record that cannot be used.
     """
-    pairs = list(_records(path, column))
-    if not pairs:
+    records = list(_records(path, column))
+    if not records:
         raise TableError(f"{path.name} holds no sequence. Give FASTA, a table with a header, or one a line.")
-    names = [name for name, _ in pairs]
-    return checked([sequence for _, sequence in pairs], names, ambiguous=ambiguous, model=model)
+    places = [record.where for record in records]
+    clean = checked([record.sequence for record in records], places, ambiguous=ambiguous, model=model)
+    return [record._replace(sequence=sequence) for record, sequence in zip(records, clean, strict=True)]
 
 
 def checked(
@@ -57,7 +93,7 @@ def checked(
     ambiguous: Ambiguous = "refuse",
     model: ModelSpec | None = None,
 ) -> list[str]:
-    """Return the sequences normalised; parameters and errors as for `read_sequences`."""
+    """Return the sequences normalised; parameters and errors as for `read_records`."""
     clean = normalise_all(sequences, names, ambiguous=ambiguous)
     if model is not None:
         from glmstore.models.encoding import check_lengths
@@ -66,24 +102,25 @@ def checked(
     return clean
 
 
-def _records(path: Path, column: str | None) -> Iterator[tuple[str, str]]:
+def _records(path: Path, column: str | None) -> Iterator[Record]:
     from glmstore.data.readers import iter_fasta, read_table
 
-    suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
-    suffix = suffixes[-1] if suffixes else ""
-    if suffix in _FASTA:
+    suffix = suffix_of(path)
+    if suffix in FASTA:
         for name, sequence in iter_fasta(path):
-            yield f"{path.name} record {name!r}", sequence
+            yield Record(name, f"{path.name} record {name!r}", sequence)
     elif suffix in _TABLES or column is not None:
         table = read_table(path)
-        name = column or "sequence"
-        for row, sequence in enumerate(table.column(name)):
-            yield table.where(row, name), sequence
+        column = column or "sequence"
+        for row, sequence in enumerate(table.column(column)):
+            yield Record(f"line{table.lines[row]}", table.where(row, column), sequence)
+    elif kind := kind_by_name(path):
+        raise TableError(f"{path.name} {kind}.")
     else:
         yield from _lines(path)
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
+def _lines(path: Path) -> Iterator[Record]:
     from glmstore.data.readers import open_text
 
     with open_text(path) as file:
@@ -92,5 +129,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
                 raise TableError(
                     f"{path.name} line {number} starts with '>' like FASTA. Call the file .fa if it is one."
                 )
+            if fastq := starts_fastq(line):
+                raise TableError(f"{path.name} line {number}: this {fastq}.")
             if line.strip():
-                yield f"{path.name} line {number}", line.strip()
+                yield Record(f"line{number}", f"{path.name} line {number}", line.strip())

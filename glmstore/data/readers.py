@@ -17,6 +17,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from glmstore.data.lookalikes import (
+    FASTA,
+    cure_for_number,
+    encoding,
+    kind_by_name,
+    separated,
+    starts_fastq,
+    suffix_of,
+)
 from glmstore.errors import LabelError, TableError, UnknownNameError
 from glmstore.sequences.normalise import normalise, normalise_all
 
@@ -85,7 +94,8 @@ class Table:
             row = int(bad[0])
             problem = f"{text[row]!r} is not a finite number" if text[row] else "the value is missing"
             more = f" ({bad.size} such rows)" if bad.size > 1 else ""
-            raise LabelError(f"{self.where(row, name)}: {problem}{more}. Correct or remove the row.")
+            cure = cure_for_number(text[row], mostly=2 * bad.size > len(self))
+            raise LabelError(f"{self.where(row, name)}: {problem}{more}. {cure}.")
         return values
 
     def sequences(self, name: str, *, ambiguous: str = "refuse") -> list[str]:
@@ -115,8 +125,9 @@ def read_table(path: str | Path, *, separator: str | None = None) -> Table:
     Raises
     ------
     TableError
-        If the file is absent, unreadable, without header or rows, has duplicate or unnamed columns, or a row
-        with another number of fields than the header (names the line).
+        If the file is absent, unreadable, of another kind or separated otherwise than its name says, without
+        header or rows, has duplicate or unnamed columns, or a row with another number of fields than the
+        header (names the line).
     """
     path = Path(path)
     with open_text(path) as file:
@@ -166,7 +177,9 @@ def iter_fasta(path: str | Path) -> Iterator[tuple[str, str]]:
                 if not name:
                     raise TableError(f"{path.name} line {number}: the record has no name after '>'.")
             elif line and name is None:
-                raise TableError(f"{path.name} line {number}: a FASTA file starts with a '>' header.")
+                fastq = starts_fastq(line)
+                problem = f"this {fastq}" if fastq else "a FASTA file starts with a '>' header"
+                raise TableError(f"{path.name} line {number}: {problem}.")
             else:
                 parts.append(line)
     if name is None:
@@ -203,8 +216,7 @@ def read_rda(path: str | Path) -> dict[str, Any]:
     import rdata
 
     path = Path(path)
-    if not path.is_file():
-        raise TableError(f"{path}: there is no such file.")
+    _require_file(path)
     try:
         with warnings.catch_warnings():
             # rdata warns where it has no constructor for an S4 class, which is wanted as its plain slots, and
@@ -217,12 +229,17 @@ def read_rda(path: str | Path) -> dict[str, Any]:
 
 
 def _separator(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    if not suffixes or suffixes[-1] not in _SEPARATORS:
+    suffix = suffix_of(path)
+    if suffix in _SEPARATORS:
+        return _SEPARATORS[suffix]
+    if suffix in FASTA:
         raise TableError(
-            f"{path.name}: a table is called .csv, .tsv or .txt (and .gz); rename it to say which."
+            f"{path.name} is FASTA, which has no labels: use `glmstore embed`, or give a table with a column "
+            "of labels."
         )
-    return _SEPARATORS[suffixes[-1]]
+    if kind := kind_by_name(path):
+        raise TableError(f"{path.name} {kind}.")
+    raise TableError(f"{path.name}: a table is called .csv, .tsv or .txt (and .gz); rename it to say which.")
 
 
 def _check_header(path: Path, header: list[str]) -> None:
@@ -233,6 +250,15 @@ def _check_header(path: Path, header: list[str]) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise TableError(f"{path.name} line 1: two columns are called {twice[0]!r}.")
+    if len(header) == 1 and (how := separated(header[0])):
+        raise TableError(f"{path.name} line 1: {header[0]!r} seems to be separated {how}.")
+
+
+def _require_file(path: Path) -> None:
+    if path.is_dir():
+        raise TableError(f"{path} is a folder. Name a file in it.")
+    if not path.is_file():
+        raise TableError(f"{path}: there is no such file.")
 
 
 @contextmanager
@@ -242,18 +268,21 @@ def open_text(path: Path) -> Iterator[TextIO]:
     Raises
     ------
     TableError
-        If it is absent, damaged or no text; names the file.
+        If it is absent, a folder, not to be read, damaged or no text; names the file.
     """
-    if not path.is_file():
-        raise TableError(f"{path}: there is no such file.")
+    first = b""
     try:
+        _require_file(path)
         with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
+            first = raw.read(2)
             raw.seek(0)
-            binary = gzip.GzipFile(fileobj=raw) if zipped else raw
+            binary = gzip.GzipFile(fileobj=raw) if first == b"\x1f\x8b" else raw
             with io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
                 yield text
     except UnicodeDecodeError as error:
-        raise TableError(f"{path.name} is not UTF-8 text: {error}.") from error
+        raise TableError(f"{path.name} is not UTF-8 text. {encoding(first)}.") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TableError(f"{path.name} is a damaged gzip file: {error}.") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise TableError(f"{path.name} cannot be read: {reason}.") from error

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from glmstore.errors import AlphabetError, EmptySequenceError
+from glmstore.sequences.lookalikes import cure_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,12 +49,13 @@ def normalise(sequence: str, record: str = "sequence", *, ambiguous: str = "refu
     outside = _OUTSIDE.search(clean)
     if outside:
         letter = outside.group()
-        if letter in _IUPAC:
+        cure = cure_for(sequence)
+        if cure is None and letter in _IUPAC:
             cure = (
                 "Replace it by N yourself, or pass ambiguous='N' (--ambiguous N) to have every such letter "
                 "read as N"
             )
-        else:
+        elif cure is None:
             cure = "Only A, C, G, T, U and N are nucleotides here"
         raise AlphabetError(record, f"letter {letter!r} at position {outside.start()} (0-based)", cure)
     return clean
@@ -81,7 +83,12 @@ def normalise_all(
     lower = sum(s.strip() != s.strip().upper() for s in sequences)
     uracil = sum("U" in s.upper() for s in sequences)
     if lower or uracil:
-        log.warning("normalised %d sequences with lower case and %d with U (read as T)", lower, uracil)
+        changed = {"with lower case": lower, "with U (read as T)": uracil}
+        counts = [f"{count} {what}" for what, count in changed.items() if count]
+        log.warning("normalised sequences: %s", ", ".join(counts))
+    unknown = [record for s, record in zip(clean, named, strict=True) if not s.strip("N")]
+    if unknown:
+        log.warning("sequences of nothing but N: %d, the first %s", len(unknown), unknown[0])
     return clean
 
 

@@ -15,8 +15,6 @@ from lance.fragment import write_fragments
 
 from glmstore.errors import (
     ReadOnlySnapshotError,
-    StoreError,
-    StoreNotFoundError,
     StoreVersionError,
 )
 from glmstore.objects.places import store_place
@@ -98,7 +96,7 @@ class Connection:
         StoreNotFoundError
             If nothing lies at a local `uri` and `create` is false.
         StoreNotWritableError
-            If the directory cannot be made.
+            If the directory cannot be made, or may not be looked at.
         UnsafeStorageError
             If it lies in object storage that lets two writers of one object win.
         UnfitStorageError
@@ -109,15 +107,8 @@ class Connection:
             If there is a file in its place, a store cannot lie there, or the storage refuses.
         """
         place = normalise_uri(uri)
-        directory = local_path(place)
-        if directory is not None and not create and not directory.is_dir():
-            raise StoreNotFoundError(
-                f"no store lies at {place}. Check --store, or create it with `glmstore run`."
-            )
-        if directory is not None and directory.exists() and not directory.is_dir():
-            raise StoreError(f"{place} is a file, and a store is a directory. Choose another place.")
         with writing(place):
-            return cls(place, *connect(place))
+            return cls(place, *connect(place, local_path(place), create=create))
 
     def at(self, versions: Mapping[str, int], snapshot: str) -> Connection:
         """Return a read-only connection to the same tables at these versions."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import random
 from pathlib import Path
 
@@ -198,3 +199,24 @@ def test_a_part_with_one_label_only_is_refused(tmp_path, level: str) -> None:
     path = write(tmp_path / "a.csv", "sequence,label,split", rows)
     with pytest.raises(LabelError, match=f"every label in {level} is 1 "):
         benchmark_from_table(path, split="split")
+
+
+def test_labels_that_look_like_classes_are_said_to_be_quantities(tmp_path, caplog) -> None:
+    path = write(tmp_path / "a.csv", "sequence,label", [(s, i % 3) for i, s in enumerate(sequences(60))])
+    with caplog.at_level(logging.WARNING):
+        assert benchmark_from_table(path).spec.label_kind == "regression"
+        (said,) = caplog.messages
+        assert said.startswith(
+            "a.csv, column 'label': the labels 0, 1, 2 are read as quantities (regression)"
+        )
+        benchmark_from_table(path, kind="regression")
+    assert len(caplog.messages) == 1
+
+
+def test_rows_of_one_sequence_that_differ_are_counted_aloud(tmp_path, caplog) -> None:
+    rows = [(s, i / 7) for i, s in enumerate(sequences(60))]
+    path = write(tmp_path / "a.csv", "sequence,label", [*rows, (rows[4][0], 9), rows[5]])
+    with caplog.at_level(logging.WARNING):
+        benchmark_from_table(path)
+    (said,) = caplog.messages
+    assert said.endswith("which get the mean: 1, the first a.csv line 6, column 'label'")

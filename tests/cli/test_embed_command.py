@@ -123,7 +123,7 @@ def test_lower_case_and_u_are_normalised_and_said_once_on_stderr(
     result = glmstore("embed", path, "--model", "kmer1", "--json")
     assert json.loads(result.stdout)["asked"] == 2
     notes = [line for line in result.stderr.splitlines() if "normalised" in line]
-    assert notes == ["note: normalised 1 sequences with lower case and 2 with U (read as T)"]
+    assert notes == ["note: normalised sequences: 1 with lower case, 2 with U (read as T)"]
     assert FeatureStore.open(store, create=False).sequences()["sequence"].to_list() == ["ACGT", "GGTT"]
 
 

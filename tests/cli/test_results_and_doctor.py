@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -162,3 +163,29 @@ def test_a_damaged_store_ends_a_reading_command_in_one_line(
     assert done.exit_code == 1
     assert done.stderr.startswith("error: the store cannot be read or written (")
     assert "`glmstore doctor`" in " ".join(done.stderr.split())
+
+
+def test_doctor_refuses_a_file_in_the_place_of_a_store_as_embed_does(
+    glmstore: Invoke, refused: Invoke, fasta: Path
+) -> None:
+    answer = glmstore("doctor", "--json", "--store", fasta)
+    assert answer.exit_code == 1
+    (found,) = (check["found"] for check in json.loads(answer.stdout) if check["what"] == "store")
+    assert found in refused("embed", fasta, "--model", "kmer1", "--store", fasta)
+
+
+@pytest.mark.parametrize(("there", "verdict", "code"), [(True, "note", 0), (False, "broken", 1)])
+def test_doctor_takes_a_store_to_read_from_and_no_place_where_none_can_be_made(
+    glmstore: Invoke,
+    results: FeatureStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: bool,
+    verdict: str,
+    code: int,
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    place = results.uri if there else tmp_path / "nothing" / "here"
+    answer = glmstore("doctor", "--json", "--store", place)
+    assert checks(answer)["disk of the store"] == verdict
+    assert answer.exit_code == code

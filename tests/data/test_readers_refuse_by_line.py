@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from glmstore.data.items import make_items
 from glmstore.data.readers import iter_fasta, read_fasta, read_rda, read_table
 from glmstore.errors import AlphabetError, EmptySequenceError, LabelError, TableError, UnknownNameError
+from glmstore.sequences.normalise import normalise, normalise_all
 
 
 def write(path: Path, text: str) -> Path:
@@ -65,8 +67,8 @@ def test_a_table_of_the_wrong_shape_is_refused_by_line(tmp_path, text: str, prob
 def test_files_that_are_no_tables_are_refused_by_name(tmp_path) -> None:
     with pytest.raises(TableError, match=r"absent\.csv: there is no such file"):
         read_table(tmp_path / "absent.csv")
-    with pytest.raises(TableError, match=r"data\.parquet: a table is called"):
-        read_table(write(tmp_path / "data.parquet", "x"))
+    with pytest.raises(TableError, match=r"data\.dat: a table is called"):
+        read_table(write(tmp_path / "data.dat", "x"))
     (tmp_path / "binary.csv").write_bytes(b"x,y\n\xff\xfe,1\n")
     with pytest.raises(TableError, match=r"binary\.csv is not UTF-8"):
         read_table(tmp_path / "binary.csv")
@@ -97,7 +99,7 @@ def test_sequences_are_normalised_or_refused_by_line(tmp_path, caplog) -> None:
     good = read_table(write(tmp_path / "good.csv", "s,y\nacgu,1\nACGT,2\n"))
     with caplog.at_level(logging.WARNING):
         assert good.sequences("s") == ["ACGT", "ACGT"]
-    assert "1 sequences with lower case and 1 with U" in caplog.text
+    assert "normalised sequences: 1 with lower case, 1 with U (read as T)" in caplog.text
     with pytest.raises(EmptySequenceError, match="line 3, column 's': the sequence is empty"):
         read_table(write(tmp_path / "empty.csv", "s,y\nA,1\n,2\n")).sequences("s")
     ambiguous = read_table(write(tmp_path / "iupac.csv", "s,y\nACR,1\n"))
@@ -161,3 +163,121 @@ def test_items_are_checked_before_they_become_a_benchmark() -> None:
         make_items(["a"], ["A"], np.array([1.0]), ["dev"])
     with pytest.raises(TableError, match="no row is left"):
         make_items([], [], np.array([]), [])
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "cure"),
+    [
+        ("a.csv", "id;seq;activity", "separated by semicolons: save it with commas"),
+        ("a.csv", "id\tseq", "separated by tabs: call it .tsv"),
+        ("a.tsv", "id,seq", "separated by commas: call it .csv"),
+        ("a.txt", "id,seq", "separated by commas: call it .csv"),
+    ],
+)
+def test_a_table_separated_otherwise_than_its_name_says_is_told_how(tmp_path, name, header, cure) -> None:
+    with pytest.raises(TableError, match=rf"{re.escape(name)} line 1: .* seems to be {cure}"):
+        read_table(write(tmp_path / name, f"{header}\n1{header[2]}ACGT{header[2]}0\n"))
+
+
+def test_a_table_of_one_column_is_a_table(tmp_path) -> None:
+    assert read_table(write(tmp_path / "one.csv", "seq\nACGT\n")).column("seq").to_list() == ["ACGT"]
+
+
+@pytest.mark.parametrize(
+    ("content", "cure"),
+    [
+        ("seq,y\nACGT,1\n".encode("utf-16"), "It is UTF-16: save it as CSV UTF-8"),
+        (b"PK\x03\x04\xff\xfe", "as spreadsheets are: export the sheet as CSV"),
+        ("seq,note\nACGT,\xe9\n".encode("latin-1"), "Save it as UTF-8"),
+    ],
+)
+def test_text_in_another_encoding_is_told_how_to_save_it(tmp_path, content: bytes, cure: str) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(TableError, match=rf"a\.csv is not UTF-8 text\. .*{cure}"):
+        read_table(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("a.xlsx", "is a spreadsheet: export the sheet as CSV"),
+        ("a.fa", "is FASTA, which has no labels: use `glmstore embed`, or give a table"),
+        ("a.fastq.gz", "is FASTQ: convert it to FASTA"),
+        ("a.parquet", "is Parquet: write it as CSV"),
+        ("a.bed", "holds places in a genome: give the sequences"),
+    ],
+)
+def test_files_of_another_kind_are_told_what_to_become(tmp_path, name: str, cure: str) -> None:
+    with pytest.raises(TableError, match=rf"{re.escape(name)} {cure}"):
+        read_table(write(tmp_path / name, "x"))
+
+
+def test_fastq_called_fasta_is_named(tmp_path) -> None:
+    with pytest.raises(TableError, match=r"a\.fa line 1: this is FASTQ: convert it to FASTA"):
+        read_fasta(write(tmp_path / "a.fa", "@read\nACGT\n+\nIIII\n"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "cure"),
+    [
+        (["active", "inactive"], "Labels are numbers: use 0 and 1 for two classes"),
+        (["1", "2", "high"], "Correct or remove the row"),
+        (["NA", "NA"], "Correct or remove the row"),
+        (["0,5", "1,5"], "Write decimals with a point"),
+    ],
+)
+def test_labels_that_are_no_numbers_are_told_what_to_become(tmp_path, labels, cure) -> None:
+    table = read_table(write(tmp_path / "a.tsv", "y\n" + "\n".join(labels)))
+    with pytest.raises(LabelError, match=cure):
+        table.numbers("y")
+
+
+def test_what_may_not_be_read_is_refused_by_name(tmp_path, monkeypatch) -> None:
+    def denied(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = write(tmp_path / "theirs.fa", ">a\nACGT\n")
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(TableError, match=r"^theirs\.fa cannot be read: permission denied\.$"):
+        read_fasta(path)
+
+
+def test_a_folder_is_called_one(tmp_path) -> None:
+    for read in (read_table, read_fasta, read_rda):
+        with pytest.raises(TableError, match=r"is a folder\. Name a file in it"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "cure"),
+    [
+        ("MKRLVVSTWYGHNDE", "It looks like protein"),
+        ("chr1\t100\t200", "It looks like a place in a genome"),
+        ("chr1:1,000-2,000", "It looks like a place in a genome"),
+        ("promoter_1", "does not look like a sequence of nucleotides"),
+        ("ACGTRYACGT", "pass ambiguous='N'"),
+        ("RYSWKM", "pass ambiguous='N'"),
+        ("ACGT-ACGT", "Only A, C, G, T, U and N"),
+    ],
+)
+def test_text_that_is_no_sequence_is_told_what_it_looks_like(sequence: str, cure: str) -> None:
+    with pytest.raises(AlphabetError, match=cure):
+        normalise(sequence)
+    if "ambiguous" not in cure:
+        with pytest.raises(AlphabetError, match=cure):
+            normalise(sequence, ambiguous="N")
+
+
+@pytest.mark.parametrize(
+    ("sequences", "said"),
+    [
+        (["acgt", "ACGT"], ["normalised sequences: 1 with lower case"]),
+        (["ACGU"], ["normalised sequences: 1 with U (read as T)"]),
+        (["NNN", "ACGN", "NN"], ["sequences of nothing but N: 2, the first row 0"]),
+        (["ACGT"], []),
+    ],
+)
+def test_only_what_was_changed_or_is_odd_is_said(caplog, sequences: list[str], said: list[str]) -> None:
+    with caplog.at_level(logging.WARNING):
+        normalise_all(sequences)
+    assert caplog.messages == said
