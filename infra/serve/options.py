@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 
 from glmstore.errors import StoreError
 from glmstore.store.connection import MEMORY, normalise_uri
@@ -21,6 +22,8 @@ PREFECT_QUIET = {
     "PYTHONUNBUFFERED": "1",
 }
 
+
+_ANYWHERE = {"0.0.0.0", "::"}  # noqa: S104  (compared, not bound)
 
 _OF_THE_SERVER = ("PREFECT_SERVER_", "PREFECT_API_DATABASE_", "PREFECT_UI_API_URL", "PREFECT_REDIS_")
 """Beginnings of the variables that the server reads and no worker needs, passwords among them."""
@@ -80,7 +83,7 @@ class Options:
     @property
     def url(self) -> str:
         """Of the UI, for a browser on this machine."""
-        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104  (compared, not bound)
+        host = "127.0.0.1" if self.host in _ANYWHERE else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
@@ -93,7 +96,7 @@ class Options:
         """Of the UI, for browsers on any machine that can reach it: PREFECT_UI_URL, where that is set."""
         if said := os.environ.get("PREFECT_UI_URL") or self.ui:
             return said.rstrip("/")
-        host = socket.gethostname() if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104  (compared)
+        host = socket.gethostname() if self.host in _ANYWHERE else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
@@ -104,8 +107,8 @@ class Options:
     @property
     def origins(self) -> list[str]:
         """Of the pages that a browser lets read what the API answers: the UI, under each of its names."""
-        here = [f"http://{name}:{self.port}" for name in ("127.0.0.1", "localhost")]
-        urls = (*here, self.url, self.seen_as)
+        names = {"127.0.0.1", "localhost"} | (_addresses() if self.host in _ANYWHERE else set())
+        urls = (*(f"http://{name}:{self.port}" for name in names), self.url, self.seen_as)
         return sorted({str(httpx.URL(url).join("/")).rstrip("/") for url in urls})
 
     def environment(self) -> dict[str, str]:
@@ -132,6 +135,12 @@ class Options:
             "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": _LEASES,
         } | {name: value for name, value in os.environ.items() if name.startswith(_OF_THE_SERVER)}
+
+
+def _addresses() -> set[str]:
+    """Return this machine's, by which others may open the UI."""
+    of_all = (address for addresses in psutil.net_if_addrs().values() for address in addresses)
+    return {address.address for address in of_all if address.family == socket.AF_INET}
 
 
 def withhold() -> None:

@@ -212,8 +212,13 @@ class Starter:
                 stdin=subprocess.DEVNULL,
             )
         over = lambda: process.poll() is not None or "Ctrl-C" in self.out.read_text()  # noqa: E731
-        wait_for("the service is up", over, UP_S)
-        assert process.poll() is None, self.out.read_text()
+        try:
+            wait_for("the service is up", over, UP_S)
+            assert process.poll() is None, self.out.read_text()
+        except BaseException:
+            process.terminate()
+            process.wait(60)
+            raise
         return process
 
     def sleeping(self, client: SyncPrefectClient) -> tuple[UUID, psutil.Process]:

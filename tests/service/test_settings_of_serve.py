@@ -5,19 +5,24 @@ import os
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+import typer
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.server.events.schemas.automations import EventTrigger
 from prefect.settings import PREFECT_HOME, temporary_settings
+from typer.testing import CliRunner
 
 from glmstore.errors import StoreError
 from infra.serve import service as module
+from infra.serve import setup
 from infra.serve.automations import _told, _wanted
 from infra.serve.deploying import deploy, with_schedules_kept
 from infra.serve.options import Options, lasting_store, withhold
 from infra.serve.pools import RUN_ENVIRONMENT, Kind, pools, template, with_defaults
+from infra.serve.provision import Provisioned
 from infra.serve.reconciling import worker_name
 from infra.serve.results import storage_environment
 
@@ -39,7 +44,7 @@ def test_automations_compare_equal_under_every_hash_seed(root):
     command = [sys.executable, "-c", TOLD]
     seeds = [os.environ | {"PYTHONHASHSEED": str(seed)} for seed in (0, 1, 2)]
     running = [subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.PIPE) for env in seeds]
-    said = [process.communicate(timeout=60)[0] for process in running]
+    said = [process.communicate(timeout=240)[0] for process in running]
     assert said[0]
     assert said == [said[0]] * 3
 
@@ -107,6 +112,36 @@ def test_pages_of_the_ui_may_read_the_api_and_no_others(monkeypatch, options: Op
     allowed = ["http://127.0.0.1:4200", "http://localhost:4200", *more]
     assert sorted(found["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",")) == sorted(allowed)
     assert found["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
+
+
+def test_a_ui_that_others_open_by_an_address_of_this_machine_works_for_them(monkeypatch):
+    of_card = [SimpleNamespace(family=socket.AF_INET, address="10.0.0.5")]
+    monkeypatch.setattr("psutil.net_if_addrs", lambda: {"eth0": of_card})
+    monkeypatch.delenv("PREFECT_UI_URL", raising=False)
+    allowed = Options(host="0.0.0.0").origins  # noqa: S104
+    assert {"http://10.0.0.5:4200", f"http://{socket.gethostname()}:4200"} <= set(allowed)
+    assert "http://10.0.0.5:4200" not in Options().origins
+
+
+def test_a_server_behind_tls_is_linked_by_its_own_address(monkeypatch, tmp_path):
+    given = []
+
+    async def provision(options, *rest):
+        given.append(options)
+        return Provisioned((), (), {}, notifies=False)
+
+    async def deploy(*rest):
+        return []
+
+    monkeypatch.delenv("PREFECT_UI_URL", raising=False)
+    monkeypatch.setattr(setup, "provision", provision)
+    monkeypatch.setattr(setup, "deploy", deploy)
+    told = ["--api", "https://prefect.example.org/api/", "--store", str(tmp_path)]
+    app = typer.Typer()
+    app.command()(setup.main)
+    done = CliRunner().invoke(app, told, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert [options.seen_as for options in given] == ["https://prefect.example.org"]
 
 
 def test_what_a_person_set_for_the_server_counts_and_reaches_nobody_else(monkeypatch):
