@@ -7,7 +7,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from glmstore.pretraining import HeldOutScores, PretrainConfig, StepReport, export_weights, pretrain
+from glmstore.pretraining import About, HeldOutScores, PretrainConfig, StepReport, export_weights, pretrain
 from glmstore.report.text import duration_text
 from tasks.artifacts import artifact_key
 from tasks.policies import compute_task
@@ -36,7 +36,7 @@ def _standing(config: PretrainConfig, step: StepReport) -> str:
     )
 
 
-@compute_task("export {name}", every_core=True)
-def export_model(checkpoint: str, fasta: Path, out_dir: Path, name: str) -> HeldOutScores:
+@compute_task("export {about.name}", every_core=True)
+def export_model(checkpoint: str, fasta: Path, out_dir: Path, about: About) -> HeldOutScores:
     """Write fp16 weights, configuration and model card; return their scores on the held-out stretches."""
-    return export_weights(Path(checkpoint), fasta, out_dir, name=name)
+    return export_weights(Path(checkpoint), fasta, out_dir, about)

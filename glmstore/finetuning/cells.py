@@ -72,7 +72,7 @@ def plan_cell(store: FeatureStore, benchmark: str, model: str, settings: FineTun
     return Cell(
         benchmark=benchmark,
         benchmark_digest=store.benchmark_digest(benchmark),
-        model=model,
+        model=spec.name,
         view="-",
         head=HEAD_NAME,
         protocol=", ".join([PROTOCOL, *settings.departures(), *other_layer]),

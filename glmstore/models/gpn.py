@@ -1,8 +1,8 @@
 """GPN: dilated convolutions over single nucleotides, masked-language pretrained.
 
 Benegas, Batra & Song 2023, PNAS 120(44): e2311219120. ``gpn-human`` is what Tang et al. 2025 trained on
-the human genome; those weights are on no hub, so they are adopted from a folder or trained by the
-``pretrain`` flow.
+the human genome; those weights are on no hub, so they are adopted from a folder. What the ``pretrain`` flow
+trains is ``gpn:FOLDER``, see :mod:`glmstore.models.gpn_folder`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field, ValidationError
+
+from glmstore.config import Frozen
 from glmstore.errors import WeightsError
 from glmstore.models.base import GenomicLM, ModelEntry
 from glmstore.models.checkpoints.source import HubSource
@@ -67,6 +70,19 @@ FAMILY = Family(
 )
 
 
+class ExportFacts(Frozen):
+    """What an export says of its model beside its shape, in ``config.json``: what a registry entry needs."""
+
+    name: str = Field(min_length=1, description="What its maker called it.")
+    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    objective: Literal["mlm"] = "mlm"
+    pretraining: Pretraining = Field(
+        Pretraining(species=("not stated",), complete=False, assembly=None, chromosomes=None),
+        description="What it has seen; where nothing is said, it may have seen anything.",
+    )
+    licence: str = "not stated"
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """Return the ``glmstore`` section of a folder's ``config.json``: what the export recorded.
 
@@ -77,31 +93,58 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     try:
         card: dict[str, Any] = json.loads((folder / CONFIG).read_text())["glmstore"]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise WeightsError(f"{folder.name}/{CONFIG} holds no record of an export ({error!r}).") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{folder}/{CONFIG} holds no record of an export ({error!r}).") from error
     return card
 
 
-def entry_from_folder(folder: Path, *, summary: str, pretraining: Pretraining, licence: str) -> ModelEntry:
+def read_facts(folder: Path) -> ExportFacts:
+    """Return what the export in a folder says of its model.
+
+    Raises
+    ------
+    WeightsError
+        If the record is missing or is no such record.
+    """
+    card = read_card(folder)
+    try:
+        return ExportFacts(**{key: card[key] for key in ExportFacts.model_fields if key in card})
+    except (ValidationError, TypeError) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise WeightsError(f"{folder}/{CONFIG} holds no record of an export ({what}).") from error
+
+
+def entry_from_folder(
+    folder: Path, *, summary: str, name: str | None = None, revision: str | None = None
+) -> ModelEntry:
     """Return the entry of a checkpoint written by :func:`glmstore.pretraining.export_weights`.
 
-    Name, revision and sha256 are read from the folder, so new weights are a change of data only.
+    All else is read from the folder, so new weights are a change of data only.
+
+    Parameters
+    ----------
+    folder
+        Holds ``model.safetensors`` and ``config.json``.
+    summary
+        One line for people.
+    name, revision
+        Of the entry; when not given, the name in ``config.json`` and the sha256 of the weights.
 
     Raises
     ------
     WeightsError
         If ``config.json`` is missing or unreadable.
     """
-    config, card = GPNConfig.read(folder / CONFIG), read_card(folder)
+    config, facts = GPNConfig.read(folder / CONFIG), read_facts(folder)
     spec = FAMILY.describe(
         config.model_dump(),
         n_parameters=config.n_parameters,
-        name=card["name"],
+        name=name or facts.name,
         summary=summary,
-        revision=card["weights_sha256"],
-        weights_sha256=card["weights_sha256"],
-        pretraining=pretraining,
-        licence=licence,
+        revision=revision or facts.weights_sha256,
+        weights_sha256=facts.weights_sha256,
+        pretraining=facts.pretraining,
+        licence=facts.licence,
     )
     untrained = published(FAMILY, spec, config.model_dump()).untrained
     return ModelEntry(spec, partial(_load_shipped, spec, config, folder / WEIGHTS), untrained)
@@ -121,7 +164,8 @@ def _load_shipped(spec: ModelSpec, config: GPNConfig, weights: Path, device: str
         raise WeightsError(f"the weights of {spec.name} cannot be read: {error}") from error
     if spec.weights_sha256 is not None and found != spec.weights_sha256:
         raise WeightsError(
-            f"{weights.name} of {spec.name} has sha256 {found}, not {spec.weights_sha256}; reinstall it."
+            f"{weights} of {spec.name} has sha256 {found}, not {spec.weights_sha256}: bring back the file "
+            f"that was exported or installed."
         )
     network = build_unfilled(partial(_network, config.model_dump()))
     load_strict(network, [weights], owner=spec.name)
@@ -129,6 +173,8 @@ def _load_shipped(spec: ModelSpec, config: GPNConfig, weights: Path, device: str
 
 
 _PUBLISHED = GPNConfig()
+_SEEN_BY_TANG = tuple(f"chr{c}" for c in (*range(1, 8), *range(9, 23), "X", "Y", "M"))
+"""hg38 with chromosome 8 held out as the test set: Tang et al. 2025, Methods, "Custom GPN"."""
 
 GPN_MODELS = (
     published(
@@ -155,7 +201,7 @@ GPN_MODELS = (
             summary="GPN trained on the human genome by Tang et al. 2025; on no hub, adopt it from a folder.",
             revision=None,
             n_parameters=_PUBLISHED.n_parameters,
-            pretraining=Pretraining(species=("Homo sapiens",), assembly="GRCh38", chromosomes=None),
+            pretraining=Pretraining(species=("Homo sapiens",), assembly="GRCh38", chromosomes=_SEEN_BY_TANG),
             licence="unpublished",
         ),
         _PUBLISHED.model_dump(),

@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from glmstore.models.gpn import entry_from_folder
-from glmstore.models.spec import Pretraining
 
 GPN_MINI = entry_from_folder(
     Path(__file__).parent / "weights" / "gpn-mini",
     summary="A small GPN pretrained on human chr22; the default, shipped with the package.",
-    pretraining=Pretraining(species=("Homo sapiens",), assembly="GRCh37", chromosomes=("chr22",)),
-    licence="Apache-2.0",
 )

@@ -27,8 +27,9 @@ def build(argument: str) -> ModelEntry:
     WeightsError
         If the model has no weights that could be drawn anew.
     """
-    base_name, number = split_seed(PREFIX, argument, "<model>")
-    base_entry = get_model(base_name)
+    asked, number = split_seed(PREFIX, argument, "<model>")
+    base_entry = get_model(asked)
+    base_name = base_entry.name
     if base_entry.untrained is None:
         raise WeightsError(f"{base_name} has no weights that could be drawn anew, so it has no random twin.")
     spec = base_entry.spec.model_copy(

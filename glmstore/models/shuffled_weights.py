@@ -35,8 +35,9 @@ def build(argument: str) -> ModelEntry:
     WeightsError
         If the model has no weights.
     """
-    base_name, seed = split_seed(PREFIX, argument, "<model>")
-    base = get_model(base_name)
+    asked, seed = split_seed(PREFIX, argument, "<model>")
+    base = get_model(asked)
+    base_name = base.name
     if base.untrained is None:
         raise WeightsError(f"{base_name} has no weights that could be shuffled.")
     revision = base.spec.revision and f"{base.spec.revision[:16]}-shuffle1-seed{seed}"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from glmstore.pretraining.config import (
+    About,
     CorpusFacts,
     CurvePoint,
     HeldOutScores,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "About",
     "CorpusFacts",
     "CurvePoint",
     "HeldOutScores",
@@ -47,7 +49,10 @@ def pretrain(config: PretrainConfig, on_step: Callable[[StepReport], None] | Non
     TableError, AlphabetError, EmptySequenceError
         If the FASTA cannot be read, or leaves nothing to train on or to hold out.
     WeightsError
-        If `out_dir` holds a checkpoint of another recipe or another corpus.
+        If `out_dir` holds a checkpoint of another recipe or another corpus, or the weights end up too large
+        for float16.
+    DeviceError
+        If this machine has no such device.
     """
     from glmstore.pretraining.train import run
 
@@ -55,25 +60,26 @@ def pretrain(config: PretrainConfig, on_step: Callable[[StepReport], None] | Non
 
 
 def export_weights(
-    checkpoint: Path, fasta: Path, out_dir: Path, *, name: str = "gpn-mini", corpus: str | None = None
+    checkpoint: Path, fasta: Path, out_dir: Path, about: About | None = None, *, device: str | None = None
 ) -> HeldOutScores:
     """Write ``model.safetensors`` (fp16), ``config.json`` and ``MODEL_CARD.md``; return the card's scores.
 
-    The weights are scored as shipped. ``config.json`` pins their sha256 and goes last, so that a model whose
-    files are being replaced is refused rather than mixed.
+    The weights are scored as exported, unless the run did so when it ended. ``config.json`` pins their sha256
+    and goes last, so that a model whose files are being replaced is refused rather than mixed. The folder is
+    the model ``gpn:FOLDER`` from then on.
 
     Parameters
     ----------
     checkpoint
         A checkpoint folder, or the `out_dir` of a run, whose newest checkpoint is taken.
     fasta
-        The corpus of the run, for the held-out scores.
+        The corpus of the run.
     out_dir
         Folder to write to; its three files are replaced.
-    name
-        The model's name in the card and the configuration.
-    corpus
-        What the FASTA is, for the card; None keeps the words of an earlier export, else its file name.
+    about
+        What the card says beside the numbers; what it leaves out is taken from an earlier export there.
+    device
+        Torch device that weights are scored on; the run's when not given.
 
     Raises
     ------
@@ -81,7 +87,9 @@ def export_weights(
         If there is no checkpoint, its weights are not finite in float16, or `fasta` is not its corpus.
     TableError, AlphabetError, EmptySequenceError
         If the FASTA cannot be read.
+    DeviceError
+        If this machine has no such device.
     """
     from glmstore.pretraining.export import export
 
-    return export(checkpoint, fasta, out_dir, name=name, corpus=corpus)
+    return export(checkpoint, fasta, out_dir, about or About(), device)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from glmstore.config import Frozen
 from glmstore.models.gpn_config import GPNConfig
@@ -20,7 +21,11 @@ _NOT_RECIPE = {
     "threads",
     "eval_every",
     "device",
+    "final_windows",
 }
+NO_CHROMOSOME = (r"_alt$", r"_fix$", r"_random$", r"_decoy$", r"_hap\d+$", r"^chrUn", r"^CHR_H", r"^HLA-")
+"""Names of records that repeat parts of chromosomes or lie nobody knows where, as UCSC, Ensembl and the
+1000 Genomes Project call them."""
 
 
 class HoldOut(Frozen):
@@ -30,20 +35,47 @@ class HoldOut(Frozen):
     `region_nt`; of every `every` stretches in a row, number `offset` is held out. A record crossing a border
     is cut there. Coordinates come from headers ``name:start-end`` (0-based start); records without them are
     laid end to end in file order.
+
+    Records that `leave_out` names are neither trained on nor scored: an alternate locus of a held-out
+    chromosome is nearly its sequence.
     """
 
     names: tuple[str, ...] = Field(
-        (), description="Chromosomes held out whole, as headers name them; then no stretch of others is."
+        (),
+        description="Chromosomes held out whole, as headers name them, with all records whose names continue "
+        "theirs after an underscore (chr8_KI270810v1_alt); then no stretch of others is.",
+    )
+    leave_out: tuple[str, ...] = Field(
+        NO_CHROMOSOME,
+        description="Regular expressions; records whose names match one are not used at all. Empty: all are.",
     )
     region_nt: int = Field(200_000, gt=0, description="Length of a stretch in nucleotides.")
     every: int = Field(20, ge=2, description="One stretch in so many is held out.")
     offset: int = Field(10, ge=0, description="Which of them, counted from 0.")
+
+    @field_validator("leave_out")
+    @classmethod
+    def _expressions(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return patterns
 
     @model_validator(mode="after")
     def _offset_in_cycle(self) -> HoldOut:
         if self.offset >= self.every:
             raise ValueError(f"offset must be below every ({self.every})")
         return self
+
+    def uses(self, record: str) -> bool:
+        """Return whether a record of this name is trained on or held out, rather than left out."""
+        return not any(re.search(pattern, record) for pattern in self.leave_out)
+
+    def holds(self, record: str) -> bool:
+        """Return whether a record of this name is held out whole."""
+        return any(record == name or record.startswith(f"{name}_") for name in self.names)
 
 
 class PretrainConfig(Frozen):
@@ -84,7 +116,13 @@ class PretrainConfig(Frozen):
     device: str = Field("cpu", min_length=1, description="Torch device.")
     threads: int | None = Field(None, gt=0, description="Torch CPU threads; None leaves them as they are.")
     eval_every: int = Field(500, gt=0, description="Steps between points of the loss curve.")
-    eval_windows: int = Field(1024, gt=0, description="Held-out windows of a curve point; the end uses all.")
+    eval_windows: int = Field(1024, gt=0, description="Held-out windows of a curve point.")
+    final_windows: int | None = Field(
+        20_000,
+        gt=0,
+        description="Held-out windows of 192 nt that the final weights are scored on, drawn at random; "
+        "None: all.",
+    )
     checkpoint_minutes: float = Field(
         4.0, ge=0, description="Minutes between checkpoints; 0: after every step."
     )
@@ -115,11 +153,34 @@ class CorpusFacts(Frozen):
 
     file: str = Field(description="File name, without its folder.")
     sha256: str = Field(description="sha256 of the file as it lies on disk.")
-    records: int
+    records: int = Field(description="Records that are used.")
     train_nt: int
     heldout_nt: int
     heldout_regions: tuple[str, ...] = Field(
         description="name:start-end, 0-based half-open, of each stretch; or names of whole chromosomes."
+    )
+    chromosomes: tuple[str, ...] | None = Field(
+        None, description="Chromosomes with stretches trained on; None where record names do not say."
+    )
+    left_out_records: int = Field(0, description="Records that are not used, by `HoldOut.leave_out`.")
+    left_out_nt: int = Field(0, description="Their nucleotides.")
+    left_out_names: tuple[str, ...] = Field((), description="The first of their names.")
+    gap_nt: int = Field(0, description="N in runs at which the records used were split.")
+
+
+class About(Frozen):
+    """What a model card says that no run can know; what is left out is taken from an earlier export."""
+
+    name: str = Field("gpn-mini", min_length=1, description="The model's name in its card.")
+    species: tuple[str, ...] = Field(
+        (),
+        description="Latin names of the species in the corpus. Left out: results say that any benchmark may "
+        "have been seen.",
+    )
+    assembly: str | None = Field(None, min_length=1, description="Assembly, if the corpus is one genome.")
+    licence: str | None = Field(None, min_length=1, description="Licence of the weights.")
+    corpus: str | None = Field(
+        None, min_length=1, description="What the FASTA is, in words; left out: its file name."
     )
 
 
@@ -143,7 +204,8 @@ class HeldOutScores(Frozen):
     neighbours the baselines do see; `separated` hides positions 16 nt apart, so both see (nearly) everything.
     """
 
-    windows: int
+    windows: int = Field(description="Windows scored.")
+    windows_available: int = Field(description="Windows that the held-out stretches hold.")
     window_nt: int
     masked15_positions: int
     masked15: dict[str, float] = Field(description="model, uniform, markov1..markov5, flank3")
@@ -157,11 +219,15 @@ class HeldOutScores(Frozen):
         description="flank3 minus model on `separated`; positive: the model is better."
     )
     gain_se: float = Field(description="Standard error of that gain, over windows.")
+    best_baseline: str = Field(description="The baseline that is lowest on `separated`.")
+    gain_over_best: float = Field(description="That baseline minus model on `separated`.")
+    best_se: float = Field(description="Standard error of the gain over the best baseline, over windows.")
 
     @property
-    def beats_flank3(self) -> bool:
-        """Whether the gain over the +-3 baseline is more than two standard errors above zero."""
-        return self.gain_over_flank3 > 2 * self.gain_se
+    def beats_baselines(self) -> bool:
+        """Whether the gains over +-3 Markov and over the best baseline are above two standard errors."""
+        over_flank3 = self.gain_over_flank3 > 2 * self.gain_se
+        return over_flank3 and self.gain_over_best > 2 * self.best_se
 
 
 class StepReport(Frozen):
@@ -187,4 +253,4 @@ class PretrainReport(Frozen):
     checkpoint: Path
     corpus: CorpusFacts
     curve: tuple[CurvePoint, ...]
-    heldout: HeldOutScores
+    heldout: HeldOutScores = Field(description="Of the weights as they are exported, rounded to float16.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from glmstore.data.fetch import sha256_of
 from glmstore.errors import EmptySequenceError, TableError
 from glmstore.models.gpn_config import BASE_IDS, UNK_ID
 from glmstore.pretraining.config import CorpusFacts, HoldOut
+from glmstore.pretraining.masking import is_base
 from glmstore.sequences.normalise import normalise
 
 _COORDINATES = re.compile(r"^(?P<name>[^\s:]+):(?P<start>\d+)-(?P<end>\d+)")
+_CHROMOSOME = re.compile(r"(chr)?(\d{1,2}[ABLR]?|[XYWZM]|MT|[IVX]+)")
+GAP_NT = 10
+"""N in a row that are a gap of the assembly, as GenBank has it; fewer are letters somebody could not read."""
+_NAMED = 5
 _TO_IDS = np.full(256, UNK_ID, dtype=np.uint8)
 _TO_IDS[np.frombuffer(b"ACGT", dtype=np.uint8)] = BASE_IDS
 
@@ -88,10 +93,20 @@ def place(records: Iterator[tuple[str, str]]) -> Iterator[Piece]:
         offset += len(sequence)
 
 
+def without_gaps(piece: Piece) -> Iterator[Piece]:
+    """Yield what lies between runs of ten and more N, in order; nothing for a piece of N alone."""
+    unknown = np.concatenate([[False], ~is_base(piece.ids), [False]])
+    borders = np.flatnonzero(unknown[1:] != unknown[:-1]).reshape(-1, 2)
+    gaps = borders[borders[:, 1] - borders[:, 0] >= GAP_NT]
+    for start, end in zip([0, *gaps[:, 1]], [*gaps[:, 0], len(piece.ids)], strict=True):
+        if end > start:
+            yield Piece(piece.name, piece.start + int(start), piece.ids[start:end])
+
+
 def cut(piece: Piece, holdout: HoldOut) -> Iterator[tuple[bool, Piece]]:
     """Cut a piece at stretch borders; yield (held out?, part), in order, together the whole piece."""
     if holdout.names:
-        yield piece.name in holdout.names, piece
+        yield holdout.holds(piece.name), piece
         return
     at, end = piece.start, piece.start + len(piece.ids)
     while at < end:
@@ -106,7 +121,7 @@ def cut(piece: Piece, holdout: HoldOut) -> Iterator[tuple[bool, Piece]]:
 
 
 def load_corpus(path: Path, holdout: HoldOut) -> Corpus:
-    """Read a FASTA and split it by position.
+    """Read a FASTA, split it at gaps, and by position into what is trained on and what is held out.
 
     Raises
     ------
@@ -115,10 +130,22 @@ def load_corpus(path: Path, holdout: HoldOut) -> Corpus:
     EmptySequenceError, AlphabetError
         For a record that cannot be used.
     """
-    train, heldout, regions, records = list[Piece](), list[Piece](), dict[str, None](), 0
-    for piece in place(read_fasta(path)):
-        records += 1
-        for held, part in cut(piece, holdout):
+    train, heldout, regions, used, left_out = (
+        list[Piece](),
+        list[Piece](),
+        dict[str, None](),
+        0,
+        list[Piece](),
+    )
+    gap_nt = 0
+    for record in place(read_fasta(path)):
+        if not holdout.uses(record.name):
+            left_out.append(record)
+            continue
+        used += 1
+        gap_nt += len(record.ids)
+        for held, part in (split for piece in without_gaps(record) for split in cut(piece, holdout)):
+            gap_nt -= len(part.ids)
             (heldout if held else train).append(part)
             if held:
                 regions[_region(part, holdout)] = None
@@ -131,17 +158,32 @@ def load_corpus(path: Path, holdout: HoldOut) -> Corpus:
     if not train or not heldout:
         raise TableError(
             f"{path}: {len(heldout)} pieces are held out and {len(train)} left to train on; both are needed. "
-            "Choose a smaller holdout.region_nt, another holdout.offset, or a longer FASTA."
+            f"{len(left_out)} records are not used, by holdout.leave_out. Choose a smaller "
+            f"holdout.region_nt, another holdout.offset, fewer holdout.leave_out, or a longer FASTA."
         )
     facts = CorpusFacts(
         file=path.name,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        records=records,
+        sha256=sha256_of(path),
+        records=used,
         train_nt=sum(len(p.ids) for p in train),
         heldout_nt=sum(len(p.ids) for p in heldout),
         heldout_regions=tuple(regions),
+        chromosomes=_chromosomes(train),
+        left_out_records=len(left_out),
+        left_out_nt=sum(len(p.ids) for p in left_out),
+        left_out_names=tuple(p.name for p in left_out[:_NAMED]),
+        gap_nt=gap_nt,
     )
     return Corpus(train, heldout, facts)
+
+
+def _chromosomes(pieces: list[Piece]) -> tuple[str, ...] | None:
+    """Return the chromosomes that pieces lie on; None where a name is none, so that they cannot be told.
+
+    What follows an underscore names an alternate or unplaced part of the chromosome before it.
+    """
+    names = dict.fromkeys(piece.name.partition("_")[0] for piece in pieces)
+    return tuple(names) if all(_CHROMOSOME.fullmatch(name) for name in names) else None
 
 
 def _region(part: Piece, holdout: HoldOut) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,18 @@ def windows(pieces: list[Piece]) -> np.ndarray:
     """Tile the pieces with windows of 192 nt that do not overlap; uint8 [W, 192]. Tails are left out."""
     tiles = [p.ids[: len(p.ids) // WINDOW_NT * WINDOW_NT].reshape(-1, WINDOW_NT) for p in pieces]
     return np.concatenate(tiles)
+
+
+def some(ids: np.ndarray, limit: int | None, seed: int) -> np.ndarray:
+    """Return `limit` of the windows [W, T] drawn at random, in their order; all where there are no more.
+
+    Of one seed, a smaller draw is part of a larger one.
+    """
+    if limit is None or limit >= len(ids):
+        return ids
+    drawn = np.random.default_rng(seed).permutation(len(ids))[:limit]
+    taken: np.ndarray = ids[np.sort(drawn)]
+    return taken
 
 
 def mask_at_random(ids: np.ndarray, fraction: float, seed: int) -> MaskedWindows:
@@ -75,6 +88,7 @@ def score(
     mask_fraction: float,
     seed: int,
     device: str = "cpu",
+    limit: int | None = None,
 ) -> HeldOutScores:
     """Return the negative log-likelihood of the network and of every baseline on windows [W, T].
 
@@ -87,26 +101,45 @@ def score(
     ids
         uint8 [W, T] from :func:`windows`.
     mask_fraction, seed
-        Decide the hidden positions.
+        Decide the hidden positions, and the windows where there are more than `limit`.
+    device
+        Torch device that the network lies on.
+    limit
+        Windows scored at most; None: all.
     """
+    available = len(ids)
+    ids = some(ids, limit, seed)
     together, apart = mask_at_random(ids, mask_fraction, seed), mask_apart(ids, seed)
-    nll = {
-        name: _all_nll(network, baselines, m, device)
-        for name, m in (("masked15", together), ("separated", apart))
-    }
-    gain = nll["separated"]["flank3"] - nll["separated"]["model"]
+    with _exact(device):
+        nll = {
+            name: _all_nll(network, baselines, m, device)
+            for name, m in (("masked15", together), ("separated", apart))
+        }
+    mean = {name: float(values.mean()) for name, values in nll["separated"].items()}
+    best = min((name for name in mean if name != "model"), key=lambda name: mean[name])
+    gain, over_best = (nll["separated"][name] - nll["separated"]["model"] for name in ("flank3", best))
+    window = np.nonzero(apart.hidden)[0]
     return HeldOutScores(
         windows=len(ids),
+        windows_available=available,
         window_nt=ids.shape[1],
         masked15_positions=int(together.hidden.sum()),
         masked15={name: float(values.mean()) for name, values in nll["masked15"].items()},
         slice_windows=min(SLICE_WINDOWS, len(ids)),
         slice_nll=float(nll["masked15"]["model"][np.nonzero(together.hidden)[0] < SLICE_WINDOWS].mean()),
         separated_positions=int(apart.hidden.sum()),
-        separated={name: float(values.mean()) for name, values in nll["separated"].items()},
+        separated=mean,
         gain_over_flank3=float(gain.mean()),
-        gain_se=_clustered_se(gain, np.nonzero(apart.hidden)[0]),
+        gain_se=_clustered_se(gain, window),
+        best_baseline=best,
+        gain_over_best=float(over_best.mean()),
+        best_se=_clustered_se(over_best, window),
     )
+
+
+def _exact(device: str) -> AbstractContextManager[None]:
+    """Keep a GPU's convolutions from rounding their input to TF32."""
+    return torch.backends.cudnn.flags(allow_tf32=False) if device.startswith("cuda") else nullcontext()
 
 
 def _all_nll(

@@ -12,6 +12,8 @@ from glmstore.pretraining.masking import is_base
 
 MARGIN = 5
 """Positions nearer than this to the end of a window lack context for the widest baseline."""
+_BLOCK = 1 << 16
+"""Positions counted at a time: their codes stay in the processor's cache, however long a chromosome is."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,11 @@ class ContextModel:
         """Count over token ids, one array a gap-free stretch; contexts with N are left out."""
         counts = np.zeros(4 ** len(offsets) * 4, dtype=np.int64)
         for ids in sequences:
-            positions = np.arange(max(0, -min(offsets)), len(ids) - max(0, *offsets))
-            code, known = _codes(ids, positions, offsets)
-            counts += np.bincount(code[known], minlength=len(counts))
+            end = len(ids) - max(0, *offsets)
+            for at in range(max(0, -min(offsets)), end, _BLOCK):
+                stop = min(at + _BLOCK, end)
+                code, known = _codes([ids[at + o : stop + o] for o in (*offsets, 0)])
+                counts += np.bincount(code[known], minlength=len(counts))
         smoothed = counts.reshape(-1, 4) + 1.0
         return cls(offsets, np.log(smoothed / smoothed.sum(axis=1, keepdims=True)))
 
@@ -46,19 +50,20 @@ class ContextModel:
         Every position and its context must be a base; see :func:`scorable`.
         """
         flat = windows.reshape(-1)
-        code, _ = _codes(flat, rows * windows.shape[1] + columns, self.offsets)
+        positions = rows * windows.shape[1] + columns
+        code, _ = _codes([flat[positions + offset] for offset in (*self.offsets, 0)])
         result: np.ndarray = -self.log_probability.reshape(-1)[code]
         return result
 
 
-def _codes(ids: np.ndarray, positions: np.ndarray, offsets: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the base-4 code of context then base at each position, and whether all of it is known."""
-    code = np.zeros(len(positions), dtype=np.int64)
-    known = np.ones(len(positions), dtype=bool)
-    for offset in (*offsets, 0):
-        token = ids[positions + offset]
+def _codes(tokens: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the base-4 code of context then base, each uint8 [n], and whether all of it is known."""
+    code = np.zeros(len(tokens[0]), dtype=np.int64)
+    known = np.ones(len(code), dtype=bool)
+    for token in tokens:
         known &= is_base(token)
-        code = code * 4 + (token.astype(np.int64) - BASE_IDS[0]).clip(0, 3)
+        code *= 4
+        code += np.clip(token, BASE_IDS[0], BASE_IDS[-1]) - BASE_IDS[0]
     return code, known
 
 

@@ -14,12 +14,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from glmstore.errors import WeightsError
+from glmstore.extraction import resolve_device
 from glmstore.models.architectures.gpn import GPNForMaskedLM, initialise
 from glmstore.pretraining import checkpoint as ckpt
-from glmstore.pretraining import heldout, markov
+from glmstore.pretraining import heldout
 from glmstore.pretraining.config import CurvePoint, PretrainConfig, PretrainReport, StepReport
 from glmstore.pretraining.corpus import Corpus, CropSampler, load_corpus
 from glmstore.pretraining.masking import corrupt
+from glmstore.pretraining.scoring import half_precision, scores_of
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +61,10 @@ class Trainer:
         self.network = initialise(config.architecture, config.seed).to(config.device)
         self.optimizer = make_optimizer(self.network, config)
         self.sampler = CropSampler(corpus.train)
-        self.windows = heldout.windows(corpus.heldout)
-        few = np.random.default_rng(config.seed).permutation(len(self.windows))[: config.eval_windows]
         self._curve_windows = heldout.mask_at_random(
-            self.windows[np.sort(few)], config.mask_fraction, config.seed
+            heldout.some(heldout.windows(corpus.heldout), config.eval_windows, config.seed),
+            config.mask_fraction,
+            config.seed,
         )
         self.step, self.tokens, self._seconds_before = 0, 0, 0.0
         self.curve: list[CurvePoint] = []
@@ -163,6 +165,8 @@ class Trainer:
             "corpus": self.corpus.facts.model_dump(mode="json"),
             "tokens": self.tokens,
             "seconds": self.seconds,
+            "device": self.config.device,
+            "final_windows": self.config.final_windows,
             "threads": torch.get_num_threads(),
             "torch_version": torch.__version__,
             "curve": [point.model_dump() for point in self.curve],
@@ -208,15 +212,7 @@ class Trainer:
         return self.report(best)
 
     def report(self, path: Path) -> PretrainReport:
-        """Score the whole held-out set against every baseline."""
-        scores = heldout.score(
-            self.network,
-            markov.baselines([p.ids for p in self.corpus.train]),
-            self.windows,
-            mask_fraction=self.config.mask_fraction,
-            seed=self.config.seed,
-            device=self.config.device,
-        )
+        """Score the weights of a checkpoint, as they are exported, against every baseline."""
         return PretrainReport(
             step=self.step,
             tokens=self.tokens,
@@ -224,12 +220,20 @@ class Trainer:
             checkpoint=path,
             corpus=self.corpus.facts,
             curve=tuple(self.curve),
-            heldout=scores,
+            heldout=scores_of(
+                half_precision(self.network, path.name),
+                self.config.recipe(),
+                path,
+                lambda: self.corpus,
+                device=self.config.device,
+                limit=self.config.final_windows,
+            ),
         )
 
 
 def run(config: PretrainConfig, on_step: Callable[[StepReport], None] | None = None) -> PretrainReport:
     """Train within the budget; see :func:`glmstore.pretraining.pretrain`."""
+    resolve_device(config.device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     trainer = Trainer(config, load_corpus(config.fasta, config.holdout))

@@ -93,16 +93,17 @@ def named_cell(
     view: str = "-",
 ) -> Cell:
     """Return the identity of a run without asking whether it can be done; errors for unknown names only."""
+    spec = get_model(model).spec
     return Cell(
         benchmark=benchmark,
         benchmark_digest=store.benchmark_digest(benchmark),
-        model=model,
+        model=spec.name,
         view=view,
         head=scorer,
         protocol=PROTOCOL if settings.strands == "forward" else f"{PROTOCOL}, {settings.strands} strands",
         split=store.benchmark_spec(benchmark).split,
         settings={
-            "revision": get_model(model).spec.revision,
+            "revision": spec.revision,
             "strands": settings.strands,
             "n_resamples": settings.n_resamples,
         },

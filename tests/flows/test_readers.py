@@ -1,5 +1,6 @@
 """The readers as flows, on data small enough for a test; their numbers are tested with their libraries."""
 
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +19,20 @@ from flows.run_suite import RunSuiteConfig, run_suite
 from flows.score_variants import ScoreVariantsConfig, score_variants
 from flows.train_probes import TrainProbesConfig, train_probes
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec
-from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, Suite, TunePlan, VariantPlan, ViewRequest
+from glmstore.benchmarks.suites import (
+    ExplainPlan,
+    FineTunePlan,
+    ProbePlan,
+    Suite,
+    TunePlan,
+    VariantPlan,
+    ViewRequest,
+)
 from glmstore.errors import TableError, UnknownNameError, WeightsError
 from glmstore.estimating import Plan
 from glmstore.extraction import materialize
 from glmstore.finetuning import FineTuneSettings, load_finetuned
+from glmstore.models import get_model
 from glmstore.models.gpn_config import GPNConfig
 from glmstore.objects import Objects, open_objects
 from glmstore.planning import plan_probes
@@ -226,13 +236,80 @@ def test_pretraining_runs_exports_and_resumes_as_a_flow(tmp_path: Path) -> None:
         precision="float32",
         checkpoint_minutes=0,
     )
-    config = PretrainFlowConfig(training=training, export_to=tmp_path / "model", name="toy-gpn")
+    config = PretrainFlowConfig(
+        training=training,
+        export_to=tmp_path / "model",
+        name="toy-gpn",
+        species=("Zea mays",),
+        assembly="toy1",
+        licence="CC0-1.0",
+    )
     checkpoint = pretrain(config)
+    assert isinstance(checkpoint, str)
     assert Path(checkpoint).is_dir()
-    assert "toy-gpn" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    assert "# toy-gpn" in card
+    assert "Trained on Zea mays, toy1" in card
+    assert "CC0-1.0 for the weights" in card
     weights = (tmp_path / "model" / "model.safetensors").read_bytes()
     assert pretrain(config) == checkpoint
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that a GPN of two blocks was exported to."""
+    monkeypatch.setenv("GLMSTORE_MODELS", str(tmp_path / "shelf"))
+    fasta = tmp_path / "two.fa"
+    fasta.write_text(f">chr1\n{'ACGGTTCATACG' * 60}\n>chr2\n{'TTGACACATCGA' * 40}\n")
+    training = PretrainConfig(
+        fasta=fasta,
+        out_dir=tmp_path / "run",
+        architecture=GPNConfig(hidden_size=16, n_layers=2, kernel_size=5),
+        holdout=HoldOut(names=("chr2",)),
+        steps=3,
+        batch_nt=320,
+        crop_lengths=(40,),
+        precision="float32",
+    )
+    pretrain(PretrainFlowConfig(training=training, export_to=tmp_path / "model", name="toy"))
+    return tmp_path / "model"
+
+
+def test_what_pretrain_exported_goes_through_the_other_flows_under_one_name(
+    trained: Path, variant_store: FeatureStore
+) -> None:
+    asked, name = f"gpn:{trained}", get_model(f"gpn:{trained}").name
+    tuned = FineTunePlan(benchmark="toy_gc", models=(asked,), epochs=1, max_train=32, learning_rates=(1e-2,))
+    suite = Suite(
+        name="toy",
+        summary="x",
+        models=(ViewRequest(model=asked), ViewRequest(model=f"rand_init:{asked}:0")),
+        probes=(ProbePlan(benchmark="toy_gc", heads=("ridge",)),),
+        finetune=tuned,
+        variants=VariantPlan(benchmarks=("toy_variants",), models=(asked,), scorers=("llr",)),
+        seeds=(0,),
+    )
+    config = RunSuiteConfig(store=variant_store.uri, suite=suite)
+    dry = run_suite(config.model_copy(update={"dry_run": True}))
+    assert isinstance(dry, Plan)
+    assert not dry.unplanned
+    summary = run_suite(config)
+    assert isinstance(summary, SuiteSummary)
+    assert (summary.failed_cells, summary.computed_vectors) == (0, 480)
+    rows = variant_store.results().filter(pl.col("control") != "label")
+    twin = f"rand_init:{name}:0"
+    assert set(rows.select("model", "head").iter_rows()) == {
+        *((name, head) for head in ("ridge", "lora", "llr")),
+        (twin, "ridge"),
+    }
+    shutil.rmtree(trained)
+    by_name = suite.model_copy(
+        update={"models": (ViewRequest(model=name),), "finetune": None, "variants": None}
+    )
+    again = run_suite(config.model_copy(update={"suite": by_name}))
+    assert isinstance(again, SuiteSummary)
+    assert (again.computed_vectors, again.computed_cells) == (0, 0)
 
 
 def test_pretraining_on_a_corpus_that_is_not_there_fails_at_once(

@@ -148,7 +148,7 @@ def shipped(tmp_path: Path, config: GPNConfig = TINY, sha256: str | None = None)
     found = sha256 or hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
     card = {"name": "tiny", "weights_sha256": found}
     (tmp_path / "config.json").write_text(json.dumps({**config.model_dump(), "glmstore": card}))
-    return entry_from_folder(tmp_path, summary="for tests", pretraining=SEEN, licence="Apache-2.0")
+    return entry_from_folder(tmp_path, summary="for tests")
 
 
 def test_weights_survive_a_round_trip_through_a_file(tiny: LanguageModel, tmp_path: Path):

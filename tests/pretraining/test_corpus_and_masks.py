@@ -17,6 +17,7 @@ from glmstore.pretraining.corpus import (
     read_fasta,
     reverse_complement_ids,
     to_ids,
+    without_gaps,
 )
 from glmstore.pretraining.masking import corrupt
 
@@ -132,6 +133,76 @@ def test_n_is_never_predicted():
     assert np.array_equal(shown, ids)
 
 
+def test_records_are_split_at_gaps_and_not_at_letters_nobody_could_read():
+    sequence = "N" * 12 + "ACGT" * 3 + "N" * 9 + "ACG" + "N" * 10 + "TT"
+    found = list(without_gaps(Piece("chr1", 100, to_ids(sequence))))
+    assert [(p.start, len(p.ids)) for p in found] == [(112, 24), (146, 2)]
+    assert all(np.array_equal(p.ids, to_ids(sequence)[p.start - 100 :][: len(p.ids)]) for p in found)
+    assert list(without_gaps(Piece("chr1", 0, to_ids("N" * 40)))) == []
+
+
+HG38 = {
+    "chr1": "ACGT" * 20 + "N" * 30 + "GGCC" * 20,
+    "chr8": "N" * 15 + "TTAC" * 20,
+    "chrX": "CATG" * 20,
+    "chr1_KI270706v1_random": "ACAC" * 5,
+    "chr8_KI270810v1_alt": "TTAC" * 6,
+    "chr8_KZ208914v1_fix": "TTAC" * 7,
+    "chrUn_GL000195v1": "TGTG" * 8,
+}
+"""The names of records in UCSC's hg38."""
+
+
+@pytest.fixture
+def hg38(tmp_path):
+    path = tmp_path / "hg38.fa"
+    path.write_text("".join(f">{name}\n{sequence}\n" for name, sequence in HG38.items()))
+    return path
+
+
+def letters(pieces):
+    return ["".join("..NACGT"[i] for i in piece.ids) for piece in pieces]
+
+
+def test_alternate_and_unplaced_records_are_not_used(hg38):
+    corpus = load_corpus(hg38, HoldOut(names=("chr8",)))
+    assert letters(corpus.train) == ["ACGT" * 20, "GGCC" * 20, "CATG" * 20]
+    assert letters(corpus.heldout) == ["TTAC" * 20]
+    facts = corpus.facts
+    assert (facts.records, facts.left_out_records, facts.left_out_nt) == (3, 4, 4 * (5 + 6 + 7 + 8))
+    assert facts.left_out_names == tuple(name for name in HG38 if "_" in name)
+    assert (facts.gap_nt, facts.train_nt, facts.heldout_nt) == (45, 240, 80)
+    assert facts.chromosomes == ("chr1", "chrX")
+
+
+def test_where_all_records_are_used_those_of_a_held_out_chromosome_are_held_out_with_it(hg38):
+    corpus = load_corpus(hg38, HoldOut(names=("chr8",), leave_out=()))
+    assert {p.name for p in corpus.train} == {"chr1", "chrX", "chr1_KI270706v1_random", "chrUn_GL000195v1"}
+    assert {p.name for p in corpus.heldout} == {"chr8", "chr8_KI270810v1_alt", "chr8_KZ208914v1_fix"}
+    assert corpus.facts.left_out_records == 0
+    assert corpus.facts.chromosomes is None  # nobody knows where chrUn lies
+
+
+def test_holding_out_a_chromosome_spares_those_whose_names_begin_alike(tmp_path):
+    path = tmp_path / "two.fa"
+    path.write_text(">chr1\nACGTACGT\n>chr18\nTTTTGG\n")
+    assert [p.name for p in load_corpus(path, HoldOut(names=("chr1",))).train] == ["chr18"]
+
+
+@pytest.mark.parametrize("name", ["contig_7", "NC_000001.11", "Chr1", "scaffold1"])
+def test_names_that_are_no_chromosomes_say_nothing_of_what_was_seen(tmp_path, name):
+    path = tmp_path / "two.fa"
+    path.write_text(f">{name}\nACGTACGT\n>chr2\nTTTTGG\n")
+    assert load_corpus(path, HoldOut(names=("chr2",))).facts.chromosomes is None
+
+
+def test_a_fasta_of_which_nothing_is_used_is_refused(tmp_path):
+    path = tmp_path / "alts.fa"
+    path.write_text(">chr1_GL1_alt\nACGTACGT\n>chrUn_GL2\nTTTTGG\n")
+    with pytest.raises(TableError, match=r"2 records are not used, by holdout\.leave_out"):
+        load_corpus(path, HoldOut(region_nt=4, every=2, offset=1))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -140,6 +211,7 @@ def test_n_is_never_predicted():
         ({"steps": 1, "crop_lengths": (16,)}, "at least 32"),
         ({"steps": 1, "batch_nt": 100}, "at least one crop"),
         ({"steps": 1, "holdout": {"every": 3, "offset": 3}}, "offset must be below"),
+        ({"steps": 1, "holdout": {"leave_out": ["("]}}, "is no regular expression"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, message):

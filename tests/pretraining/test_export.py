@@ -9,16 +9,15 @@ from safetensors.torch import load_file, save_file
 
 from glmstore.errors import WeightsError
 from glmstore.models.gpn import entry_from_folder
-from glmstore.models.spec import Pretraining
-from glmstore.pretraining import PretrainConfig, export_weights, pretrain
+from glmstore.pretraining import About, PretrainConfig, export_weights, heldout, markov, pretrain
 from glmstore.pretraining import checkpoint as ckpt
 from glmstore.pretraining.export import main
 
-SEEN = Pretraining(species=("Toy toy",), assembly="toy1", chromosomes=("chrT",))
+TOY = About(name="toy", corpus="a toy genome", species=("Toy toy",), assembly="toy1", licence="CC0-1.0")
 
 
 def entry(folder):
-    return entry_from_folder(folder, summary="toy", pretraining=SEEN, licence="Apache-2.0")
+    return entry_from_folder(folder, summary="toy")
 
 
 @pytest.fixture
@@ -27,19 +26,56 @@ def run(config: PretrainConfig):
 
 
 def test_an_export_loads_as_a_model_with_the_weights_of_the_checkpoint(run, config, tmp_path):
-    scores = export_weights(config.out_dir, config.fasta, tmp_path / "out", name="toy")
+    scores = export_weights(config.out_dir, config.fasta, tmp_path / "out", TOY)
     model = entry(tmp_path / "out").load("cpu")
     trained = load_file(run.checkpoint / ckpt.WEIGHTS)
     shipped = load_file(tmp_path / "out" / "model.safetensors")
     assert all(t.dtype == torch.float16 for t in shipped.values())
     for name, tensor in model.network.state_dict().items():
         assert torch.equal(tensor, trained[name].half().float())
-    assert scores.masked15["model"] == pytest.approx(run.heldout.masked15["model"], abs=1e-3)
-    assert scores.masked15["flank3"] == run.heldout.masked15["flank3"]
+    assert scores == run.heldout
+
+
+def test_what_the_run_scored_is_not_scored_again(run, config, tmp_path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("computed again")
+
+    with monkeypatch.context() as patched:
+        for module, name in ((heldout, "score"), (markov, "baselines")):
+            patched.setattr(module, name, refuse)
+        assert export_weights(config.out_dir, config.fasta, tmp_path / "out", TOY) == run.heldout
+        assert pretrain(config).heldout == run.heldout
+    (config.out_dir / "heldout.json").write_text("{")
+    assert export_weights(config.out_dir, config.fasta, tmp_path / "out", TOY) == run.heldout
+    assert pretrain(config.model_copy(update={"final_windows": 2})).heldout.windows == 2
+
+
+def test_weights_the_run_did_not_score_are_scored_on_its_device_and_no_more_windows(
+    config, tmp_path, monkeypatch
+):
+    def stop(report) -> None:
+        if report.step == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config.model_copy(update={"final_windows": 3}), stop)
+    asked = []
+    plain = heldout.model_nll
+    monkeypatch.setattr(
+        heldout, "model_nll", lambda network, masked, device: asked.append(device) or plain(network, masked)
+    )
+    scores = export_weights(config.out_dir, config.fasta, tmp_path / "out", TOY, device="cpu:0")
+    assert asked == ["cpu:0", "cpu:0"]
+    assert (scores.windows, scores.windows_available) == (3, 13)
+    asked.clear()
+    (config.out_dir / "heldout.json").unlink()
+    export_weights(config.out_dir, config.fasta, tmp_path / "out", TOY)
+    assert asked == ["cpu", "cpu"]
+    assert "3 windows, drawn at random from 13, of 192 nt" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
 
 
 def test_name_revision_and_hash_come_from_the_exported_files(run, config, tmp_path):
-    export_weights(run.checkpoint, config.fasta, tmp_path, name="toy")
+    export_weights(run.checkpoint, config.fasta, tmp_path, TOY)
     spec = entry(tmp_path).spec
     digest = hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
     assert (spec.name, spec.revision, spec.weights_sha256) == ("toy", digest, digest)
@@ -47,9 +83,9 @@ def test_name_revision_and_hash_come_from_the_exported_files(run, config, tmp_pa
 
 
 def test_the_card_states_data_recipe_scores_and_verdict(run, config, tmp_path):
-    scores = export_weights(config.out_dir, config.fasta, tmp_path, name="toy", corpus="a toy genome")
+    scores = export_weights(config.out_dir, config.fasta, tmp_path, TOY)
     card = (tmp_path / "MODEL_CARD.md").read_text()
-    verdict = "beat the ±3" if scores.beats_flank3 else "do not beat the ±3"
+    verdict = "beat the ±3" if scores.beats_baselines else "these weights do worse than baselines"
     for fact in (
         "Pretrained on a toy genome.",
         verdict,
@@ -57,21 +93,44 @@ def test_the_card_states_data_recipe_scores_and_verdict(run, config, tmp_path):
         run.corpus.sha256,
         "stretch 2 (from 0)",
         f"{run.tokens:,} nt seen",
-        "Apache-2.0",
+        "Trained on Toy toy, toy1, unknown chromosomes",
+        "CC0-1.0 for the weights.",
     ):
         assert fact in card
 
 
 def test_a_second_export_keeps_the_words_and_replaces_the_rest(run, config, tmp_path):
-    export_weights(config.out_dir, config.fasta, tmp_path, corpus="a toy genome")
+    export_weights(config.out_dir, config.fasta, tmp_path, TOY)
     before = (tmp_path / "config.json").read_text()
-    main([str(config.out_dir), str(config.fasta), str(tmp_path)])
+    main([str(config.out_dir), str(config.fasta), str(tmp_path), "--name", "toy"])
     assert (tmp_path / "config.json").read_text() == before
     assert sorted(p.name for p in tmp_path.iterdir() if not p.is_dir() and p != config.fasta) == [
         "MODEL_CARD.md",
         "config.json",
         "model.safetensors",
     ]
+    main([*map(str, (config.out_dir, config.fasta, tmp_path)), "--name", "toy", "--licence", "MIT"])
+    spec = entry(tmp_path).spec
+    assert (spec.licence, spec.pretraining.species) == ("MIT", ("Toy toy",))
+
+
+def test_where_species_and_licence_are_not_said_nothing_is_made_up(run, config, tmp_path):
+    export_weights(config.out_dir, config.fasta, tmp_path)
+    spec, card = entry(tmp_path).spec, (tmp_path / "MODEL_CARD.md").read_text()
+    assert spec.licence == "not stated"
+    assert "No licence was stated" in card
+    assert not spec.pretraining.complete
+    assert "any item may have been seen" in card
+
+
+def test_a_corpus_that_is_read_otherwise_is_refused(run, config, tmp_path):
+    (config.out_dir / "heldout.json").unlink()
+    state = run.checkpoint / "state.json"
+    record = json.loads(state.read_text())
+    record["corpus"]["train_nt"] += 1
+    state.write_text(json.dumps(record))
+    with pytest.raises(WeightsError, match="read otherwise than when step-000000012 was trained"):
+        export_weights(config.out_dir, config.fasta, tmp_path / "out")
 
 
 def test_a_checkpoint_before_the_end_says_that_it_was_not_annealed(config, tmp_path):

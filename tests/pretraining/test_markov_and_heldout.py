@@ -7,7 +7,7 @@ import pytest
 
 from glmstore.models.architectures.gpn import initialise
 from glmstore.models.gpn_config import GPNConfig
-from glmstore.pretraining import heldout
+from glmstore.pretraining import heldout, markov
 from glmstore.pretraining.corpus import Piece, to_ids
 from glmstore.pretraining.markov import ContextModel, baselines, scorable
 
@@ -60,13 +60,40 @@ def test_every_predictor_is_scored_at_the_same_positions_and_uniform_is_ln_4():
         # Random bases hold nothing to learn: smoothed counts must not look better than uniform.
         assert all(value > math.log(4) - 0.01 for value in found.values())
     assert scores.gain_over_flank3 == pytest.approx(scores.separated["flank3"] - scores.separated["model"])
-    assert scores.slice_windows == len(ids)
+    best = min((v, k) for k, v in scores.separated.items() if k != "model")
+    assert (scores.gain_over_best, scores.best_baseline) == (
+        pytest.approx(best[0] - scores.separated["model"]),
+        best[1],
+    )
+    assert scores.slice_windows == scores.windows == scores.windows_available == len(ids)
     assert scores.slice_nll == pytest.approx(scores.masked15["model"])
+
+
+def test_no_more_windows_are_scored_than_asked_for():
+    rng = np.random.default_rng(0)
+    pieces = [rng.integers(3, 7, 20_000).astype(np.uint8)]
+    ids = heldout.windows([Piece("a", 0, pieces[0])])
+    network = initialise(GPNConfig(hidden_size=8, n_layers=1, kernel_size=3), 0)
+    scores = heldout.score(network, baselines(pieces), ids, mask_fraction=0.15, seed=0, limit=30)
+    assert (scores.windows, scores.windows_available) == (30, len(ids))
+    assert scores.separated_positions < 30 * (192 / 16 + 1)
+    few, more = (heldout.some(ids, limit, seed=3) for limit in (10, 40))
+    assert {row.tobytes() for row in few} < {row.tobytes() for row in more}
+    assert heldout.some(ids, None, seed=3) is ids
+
+
+def test_counts_do_not_depend_on_the_blocks_they_are_made_in(monkeypatch):
+    ids = np.random.default_rng(1).integers(2, 7, 1_000).astype(np.uint8)
+    whole = baselines([ids])
+    monkeypatch.setattr(markov, "_BLOCK", 7)
+    for name, model in baselines([ids]).items():
+        assert np.array_equal(model.log_probability, whole[name].log_probability)
 
 
 def test_a_gain_counts_only_beyond_its_error():
     base = heldout.HeldOutScores(
         windows=1,
+        windows_available=1,
         window_nt=192,
         masked15_positions=1,
         masked15={},
@@ -76,6 +103,11 @@ def test_a_gain_counts_only_beyond_its_error():
         separated={},
         gain_over_flank3=0.01,
         gain_se=0.006,
+        best_baseline="flank3",
+        gain_over_best=0.01,
+        best_se=0.004,
     )
-    assert not base.beats_flank3
-    assert base.model_copy(update={"gain_se": 0.004}).beats_flank3
+    assert not base.beats_baselines
+    clear = base.model_copy(update={"gain_se": 0.004})
+    assert clear.beats_baselines
+    assert not clear.model_copy(update={"gain_over_best": 0.007}).beats_baselines
