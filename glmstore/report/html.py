@@ -17,7 +17,7 @@ from glmstore.report.differences import RIVALS, differences
 from glmstore.report.leaderboard import leaderboard
 from glmstore.report.panel import standing
 from glmstore.report.reader_sections import adapter_sections, provenance_rows, site_effects, tuned_heads
-from glmstore.report.reproducing import recipe
+from glmstore.report.reproducing import OWN_TABLE, recipe
 from glmstore.report.sections import benchmark_sections
 from glmstore.report.summary import STORED, Figure, SuiteSummary
 from glmstore.report.text import duration_text, head_text, minus, view_text
@@ -110,5 +110,5 @@ def _template() -> jinja2.Template:
     environment.filters |= {"view": view_text, "minus": minus}
     environment.globals["head"] = head_text
     environment.globals |= {"RIVALS": RIVALS, "differences": differences}
-    environment.globals |= {"COMPLETE": COMPLETE, "CONTROL": CONTROL}
+    environment.globals |= {"COMPLETE": COMPLETE, "CONTROL": CONTROL, "OWN_TABLE": OWN_TABLE}
     return environment.get_template("report.html.j2")

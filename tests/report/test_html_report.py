@@ -263,6 +263,7 @@ def test_a_store_without_results_is_said_to_have_none_and_shows_no_zeros(lab: La
     assert "No model has a finished result yet." in text
     assert not re.search(r"\b0 (cells|failed|probe seeds|s wall)", text)
     assert "Probe seeds" not in text
+    assert "The store holds no benchmark." in text
 
 
 def test_a_report_of_a_store_alone_tells_of_no_run(filled: Lab) -> None:
@@ -284,6 +285,15 @@ def test_the_report_command_says_that_a_store_is_empty_and_writes_a_page_that_do
     assert result.exit_code == 0, result.output
     assert "The store holds no results yet." in result.stderr
     assert "This store holds no results yet." in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_table_of_ones_own_is_asked_for_no_organism_citation_or_licence(lab: Lab) -> None:
+    own = {"family": "own table", "organism": "not given", "citation": "none: a user's own table"}
+    lab.benchmark("cells", described=own)
+    text = outline(render_report(lab.store, SUMMARY)).text
+    assert "Own table. Label: log2 RNA/DNA." in text
+    assert "not given" not in text
+    assert "Licence" not in text
 
 
 @pytest.mark.parametrize(
