@@ -33,7 +33,8 @@ before anything is written.
 
 A view holds numbers of one compute precision, the one it was begun in: that of --precision or
 GLMSTORE_PRECISION, else bfloat16 where every device has it natively, else float32. Later runs follow it on
-any device.
+any device. In bfloat16 a transformer's vectors vary by a percent or so with what is embedded beside them; in
+float32 they do not.
 
   glmstore embed promoters.fa --model gpn-mini
   glmstore embed assay.csv --sequence oligo --model gpn-mini --layer mid

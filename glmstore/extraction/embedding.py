@@ -73,7 +73,8 @@ def embed_views(
     takes
         The views; ``tokens`` leaves special tokens out.
     precision
-        Compute precision; ``auto`` is bfloat16 autocast where the hardware has it. None: the settings'.
+        Compute precision; ``auto`` is bfloat16 autocast where the hardware has it. None: the settings'. In
+        bfloat16 a vector depends a little on its batch; see :mod:`glmstore.extraction`.
     device
         Torch device the model lies on; None asks the model.
     records

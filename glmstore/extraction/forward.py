@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from glmstore.config import Precision
 from glmstore.errors import PoolingError
-from glmstore.extraction.hardware import resolve_precision
+from glmstore.extraction.hardware import exact_float32, resolve_precision
 from glmstore.models.alignment import to_nucleotide
 from glmstore.models.base import Batch, DirectPooling, GenomicLM
 from glmstore.models.pooling import flip_tokens, nucleotide_mean, pool, real_tokens
@@ -119,6 +119,7 @@ class Forward:
 
         stack = ExitStack()
         stack.enter_context(torch.inference_mode())
+        stack.enter_context(exact_float32(self.device))
         stack.enter_context(torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=autocast))
         return stack
 

@@ -65,7 +65,7 @@ class FeatureStore(RecordStore):
         Raises
         ------
         ViewConflictError
-            If the view is stored with another width or other weights.
+            If the view is stored with another width, other weights or another compute precision.
         """
         self._connection.require_writable()
         self._catalogue.declare(view, provenance)

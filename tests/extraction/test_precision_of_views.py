@@ -4,6 +4,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ import torch
 
 from glmstore.config import Settings
 from glmstore.errors import ViewConflictError
-from glmstore.extraction import embed, filling, materialize, materialize_many, precision, workers
+from glmstore.extraction import (
+    embed,
+    filling,
+    forward,
+    hardware,
+    materialize,
+    materialize_many,
+    precision,
+    workers,
+)
 from glmstore.models import get_model
 from glmstore.models.provenance import provenance_of
 from glmstore.store import FeatureStore
@@ -170,6 +180,25 @@ def test_a_model_without_parameters_stays_with_float32_whatever_is_asked(store: 
     view = materialize(store, "kmer2", SEQUENCES[:2], precision="bfloat16").view
     assert materialize(store, "kmer2", SEQUENCES, precision="auto").present == 2
     assert store.provenance(view).precision == "float32"
+
+
+def test_float32_on_a_gpu_is_no_tf32_and_what_the_caller_chose_is_put_back(monkeypatch: pytest.MonkeyPatch):
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    before = (cudnn.allow_tf32, cudnn.enabled, cudnn.benchmark)
+    assert before == (True, True, True)
+    with hardware.exact_float32("cuda:1"):
+        assert (cudnn.allow_tf32, cudnn.enabled, cudnn.benchmark) == (False, True, True)
+    assert (cudnn.allow_tf32, cudnn.enabled, cudnn.benchmark) == before
+    with hardware.exact_float32("cpu"):
+        assert cudnn.allow_tf32
+
+
+def test_every_layer_is_computed_in_exact_float32(monkeypatch: pytest.MonkeyPatch):
+    entered: list[str] = []
+    monkeypatch.setattr(forward, "exact_float32", lambda device: entered.append(device) or nullcontext())
+    vectors(SEQUENCES[:1], "float32", layer=2)
+    assert entered.count("cpu") >= 3
 
 
 class Elsewhere:
