@@ -10,11 +10,13 @@ to the same folder are another model.
 from __future__ import annotations
 
 import hashlib
-import os
+import logging
 import re
 import shutil
 from pathlib import Path
 from typing import NamedTuple
+
+from filelock import FileLock
 
 from glmstore.data.fetch import sha256_of
 from glmstore.errors import UnknownNameError, WeightsError
@@ -30,6 +32,8 @@ from glmstore.models.checkpoints.source import (
 from glmstore.models.family import record_of
 from glmstore.models.gpn import CARD, CONFIG, FAMILY, WEIGHTS, entry_from_folder, read_card, read_facts
 from glmstore.models.gpn_config import GPNConfig
+
+log = logging.getLogger(__name__)
 
 PREFIX = "gpn"
 DIGITS = 12
@@ -98,39 +102,48 @@ def _corpus(folder: Path) -> str:
 def _copied(folder: Path) -> Path:
     """Return the copy of an export among the pulled models, made now unless it is there already."""
     found, facts = identify(folder), read_facts(folder)
-    target, here = folder_of(found.name), record_of(found.name)
+    target = folder_of(found.name)
     try:
         files = (
             PulledFile(name=WEIGHTS, size=(folder / WEIGHTS).stat().st_size, sha256=facts.weights_sha256),
             PulledFile(name=CONFIG, size=(folder / CONFIG).stat().st_size, sha256=sha256_of(folder / CONFIG)),
         )
-        if here is not None and here.files == files and damage(here, target) is None:
+        if _holds(target, files):
             return target
-        record = Pulled(
-            model=found.name,
-            repo=None,
-            revision=found.revision,
-            files=files,
-            fingerprint=here.fingerprint if here is not None else None,
-        )
         if sha256_of(folder / WEIGHTS) != facts.weights_sha256:
             raise WeightsError(
                 f"{folder / WEIGHTS} is not what {CONFIG} beside it pins, sha256 {facts.weights_sha256}. "
                 f"Copy both from one export, or export again."
             )
         target.mkdir(parents=True, exist_ok=True)
-        for name in (WEIGHTS, CONFIG, CARD):
-            if (folder / name).is_file():
-                new = target / f".{name}.{os.getpid()}"
-                shutil.copyfile(folder / name, new)
-                new.replace(target / name)
-        write_record(target, record)
+        with FileLock(target.parent / f".{target.name}.lock"):
+            if not _holds(target, files):
+                _copy(folder, target, found, files)
     except OSError as error:
         raise WeightsError(
             f"the export in {folder} cannot be copied to {target}: {error}. Set GLMSTORE_MODELS to a folder "
             f"that can be written."
         ) from error
     return target
+
+
+def _holds(target: Path, files: tuple[PulledFile, ...]) -> bool:
+    here = record_of(target.name)
+    return here is not None and here.files == files and damage(here, target) is None
+
+
+def _copy(folder: Path, target: Path, found: Identity, files: tuple[PulledFile, ...]) -> None:
+    """Copy an export; the record goes last, and keeps the fingerprint of weights that were there before."""
+    here = record_of(found.name)
+    for name in (WEIGHTS, CONFIG, CARD):
+        if (folder / name).is_file():
+            new = target / f".{name}.partial"
+            shutil.copyfile(folder / name, new)
+            new.replace(target / name)
+    known = here.fingerprint if here is not None else None
+    record = Pulled(model=found.name, repo=None, revision=found.revision, files=files, fingerprint=known)
+    write_record(target, record)
+    log.info("copied the export in %s to %s", folder, target)
 
 
 GPN_FOLDER = DerivedModel(PREFIX, f"{PREFIX}:<folder>", build)

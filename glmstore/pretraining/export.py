@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from glmstore.pretraining.card import render
 from glmstore.pretraining.config import About, HeldOutScores, HoldOut
 from glmstore.pretraining.corpus import Corpus, load_corpus
 from glmstore.pretraining.scoring import half_precision, scores_of
+
+log = logging.getLogger(__name__)
 
 
 def export(
@@ -71,6 +74,7 @@ def export(
         CARD: render(record, config).encode(),
     }
     _replace(out_dir, files)
+    log.info("exported %s; `glmstore embed FILE --model gpn:%s` embeds with it", about.name, out_dir)
     return scores
 
 

@@ -14,6 +14,7 @@ from prefect.server.schemas.schedules import CronSchedule
 
 import flows
 from flows.settings import Foreseeable
+from glmstore.models import get_model
 from glmstore.models.gpn_config import GPNConfig
 from glmstore.pretraining.train import lr_multiplier
 
@@ -97,9 +98,21 @@ def test_the_full_size_gpn_is_trained_as_the_paper_says():
     assert training.architecture == GPNConfig()
     assert (training.steps, training.crop_lengths, training.mask_fraction) == (2_000_000, (512,), 0.15)
     assert training.holdout.names == ("chr8",)
+    assert not training.holdout.uses("chr8_KI270810v1_alt")
+    assert training.holdout.holds("chr8")
     rates = {
         training.learning_rate * lr_multiplier(p, training.warmup_fraction, training.final_lr_fraction)
         for p in (0, 0.3, 1)
     }
     assert rates == {1e-3}
     assert (training.weight_decay, training.betas) == (0, (0.9, 0.999))
+
+
+def test_what_the_papers_gpn_has_seen_is_all_but_what_its_deployment_holds_out():
+    config = DEPLOYMENTS["pretrain-gpn-human"]["parameters"]["config"]
+    seen = get_model("gpn-human").spec.pretraining
+    assert seen is not None
+    assert seen.chromosomes is not None
+    assert (list(seen.species), seen.assembly) == (config["species"], config["assembly"])
+    every = {f"chr{c}" for c in (*range(1, 23), "X", "Y", "M")}
+    assert every - set(seen.chromosomes) == set(config["training"]["holdout"]["names"]) == {"chr8"}

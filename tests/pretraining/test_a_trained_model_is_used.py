@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,27 @@ def test_another_process_finds_it_by_name(export: Path, tmp_path: Path):
     assert (
         done.stdout.strip() == json.loads((export / "config.json").read_text())["glmstore"]["weights_sha256"]
     ), done.stderr
+
+
+def test_threads_that_ask_at_once_get_one_copy(export: Path, shelf: Path):
+    with ThreadPoolExecutor(8) as pool:
+        entries = list(pool.map(get_model, [f"gpn:{export}"] * 24))
+    (name,) = {entry.name for entry in entries}
+    assert sorted(p.name for p in (shelf / name).iterdir()) == [
+        "MODEL_CARD.md",
+        "config.json",
+        "glmstore.json",
+        "model.safetensors",
+    ]
+
+
+def test_models_that_cannot_be_written_beside_are_named(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GLMSTORE_MODELS", str(tmp_path / "file"))
+    with pytest.raises(WeightsError, match=r"cannot be copied .* Set GLMSTORE_MODELS"):
+        get_model(f"gpn:{export}")
 
 
 def test_what_it_loads_are_the_weights_that_were_exported(export: Path):
