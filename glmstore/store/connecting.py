@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -84,6 +85,9 @@ def _on_disk(directory: Path, *, create: bool) -> Any:
             raise StoreNotFoundError(
                 f"no store lies at {directory}. Check --store, or create it with `glmstore run`."
             )
+        if directory.is_dir():
+            # What the system refuses comes out of LanceDB as a long ValueError.
+            os.scandir(directory).close()
         return lancedb.connect(str(directory), read_consistency_interval=timedelta(0))
     except GlmstoreError:
         raise

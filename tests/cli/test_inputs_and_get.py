@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lancedb
 import numpy as np
 import polars as pl
 import pytest
@@ -62,7 +62,7 @@ def test_a_store_that_may_not_be_entered_ends_in_one_line(
         raise PermissionError(13, "Permission denied")
 
     Path("closed").mkdir()
-    monkeypatch.setattr(lancedb, "connect", denied)
+    monkeypatch.setattr(os, "scandir", denied)
     assert "closed: permission denied. Choose another place." in refused("views", "--store", "closed")
 
 
