@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -133,7 +134,8 @@ def _start(suite: Suite, uri: str, *, force: bool, runner: str) -> Exception | N
 
     try:
         with prefect_server(), shown_progress():
-            run_suite(RunSuiteConfig(store=uri, suite=suite, force=force, runner=runner))
+            asked = shlex.join(["glmstore", *sys.argv[1:]])
+            run_suite(RunSuiteConfig(store=uri, suite=suite, force=force, runner=runner, command=asked))
     except WorkFailedError as error:
         return error
     return None

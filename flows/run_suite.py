@@ -37,6 +37,7 @@ class RunSuiteConfig(FlowConfig):
     """Which suite is run on which store."""
 
     suite: SuiteName | Suite = Field(description="A suite by name, or written out.")
+    command: str | None = Field(None, description="Command line of this run, for the report.")
 
     def resolved(self) -> Suite:
         """Return the suite itself."""
@@ -71,6 +72,7 @@ def run_suite(config: RunSuiteConfig) -> SuiteSummary | Plan:
         left_out=tuple(left_out.items()),
         notes=suite.notes,
         seeds=suite.seeds,
+        command=config.command,
     )
     publish_report(config.store, summary)
     if failures:

@@ -120,7 +120,8 @@ class Suite(Frozen):
         """What a reader of the suite's numbers has to know, one sentence each."""
         notes = [f"Probe seeds: {len(self.seeds)}. {_twins_in_words([m.model for m in self.models])}"]
         if len(self.seeds) < MANY_SEEDS:
-            notes.append(f"Fewer than {MANY_SEEDS} seeds: intervals are rough; full runs {MANY_SEEDS}.")
+            more = f"full runs {MANY_SEEDS}" if self.name in SUITES else f"--seeds {MANY_SEEDS} trains more"
+            notes.append(f"Fewer than {MANY_SEEDS} seeds: intervals are rough; {more}.")
         for plan in self.probes:
             notes += plan.notes
         if tuned := self.finetune:
