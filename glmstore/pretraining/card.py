@@ -50,7 +50,7 @@ over the training stretches, add-one smoothed. Gain over ±3 Markov with masks a
 - Crops of {crops} nt, every start equally likely, reverse complemented half the time, {batch:,} nt a step.
 - {optimizer}, gradient norm at most {clip:g};
   {schedule}. {precision}; torch {torch}; seed {seed}.
-- {step:,} steps, {tokens:,} nt seen ({epochs:.1f} passes), {minutes:,.0f} minutes.
+- {step:,} steps, {tokens:,} nt seen ({epochs:.1f} passes), {duration}.
 {ending}
 ## Loss curve
 | step | Mnt | learning rate | training loss | held-out ({mask} masked) |
@@ -117,7 +117,7 @@ def render(record: dict[str, Any], config: GPNConfig) -> str:
         step=record["checkpoint_step"],
         tokens=record["tokens"],
         epochs=record["tokens"] / corpus["train_nt"],
-        minutes=record["seconds"] / 60,
+        duration=_duration(record["seconds"]),
         ending=_ending(record),
         curve=_curve(record["curve"]),
         stand_in=_stand_in(config),
@@ -202,6 +202,10 @@ def _schedule(recipe: dict[str, Any]) -> str:
 
 def _precision(precision: str) -> str:
     return "Arithmetic in float32" if precision == "float32" else f"Autocast {precision}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:,.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
 def _stand_in(config: GPNConfig) -> str:
