@@ -11,13 +11,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -28,7 +26,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from glmstore.store import FeatureStore
-from infra.loopback import free_port
+from infra.loopback import Receiver, Told, free_port
 from infra.serve.children import MARK, RUN_ID
 
 ROOT = Path(__file__).parents[2]
@@ -69,44 +67,11 @@ deployments:
 """
 
 
-@dataclass(frozen=True)
-class Told:
-    """One notification, as it arrived."""
-
-    kind: str
-    body: bytes
-
-
-class Receiver(ThreadingHTTPServer):
-    """A webhook's other end, on loopback."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Taking)
-        self.told: list[Told] = []
-        self.url = f"http://127.0.0.1:{self.server_port}/{SECRET}"
-
-
-class _Taking(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.told.append(Told(self.headers["Content-Type"], body))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_request(self, code: object = "-", size: object = "-") -> None:
-        """Keep quiet."""
-
-
 @pytest.fixture(scope="session")
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    """Start a webhook's other end, of an address that is a secret."""
+    with Receiver(SECRET) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @dataclass(frozen=True)
@@ -188,10 +153,7 @@ class Starter:
         base = kept | ours | {"PYTHONPATH": str(self.sleeper)}
         database = f"sqlite+aiosqlite:///{home}/{SECRET}.db"
         self.own = base | {"SERVE_NOTIFY_URL": hook, "PREFECT_API_DATABASE_CONNECTION_URL": database}
-        self.env = base | {
-            "PREFECT_API_URL": f"{self.url}/api",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        }
+        self.env = base | {"PREFECT_API_URL": f"{self.url}/api", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
         scattered_store(self.store)
         self.sleeper.mkdir()
         (self.sleeper / "sleeper.py").write_text(SLEEPER)
