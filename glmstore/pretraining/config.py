@@ -171,7 +171,7 @@ class CorpusFacts(Frozen):
 class About(Frozen):
     """What a model card says that no run can know; what is left out is taken from an earlier export."""
 
-    name: str = Field("gpn-mini", min_length=1, description="The model's name in its card.")
+    name: str = Field("gpn", min_length=1, description="The model's name in its card.")
     species: tuple[str, ...] = Field(
         (),
         description="Latin names of the species in the corpus. Left out: results say that any benchmark may "
