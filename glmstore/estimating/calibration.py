@@ -162,7 +162,7 @@ def _cut(model: GenomicLM, longest: int) -> int | None:
 
 def _runner(model: GenomicLM, job: Pass, layer: int, workload: Workload, cut: int | None) -> _Run:
     """Return ``run(count)``, which embeds that many sequences and returns their nucleotides."""
-    precision = resolve_precision("auto", job.entry.spec, job.device)
+    precision = resolve_precision(None, job.entry.spec, job.device)
 
     def run(count: int) -> int:
         sequences = [s[:cut] for s in workload.sample(count)]

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from glmstore.config import Frozen
 from glmstore.errors import PlanError, WeightsError
+from glmstore.estimating.calibration import Pass
 from glmstore.estimating.memory import peak_memory
 from glmstore.estimating.quantity import Quantity, unknown
 from glmstore.estimating.tokens import count_tokens
@@ -135,18 +136,12 @@ def estimate_features(
         basis=tokens.basis if tokens else "exact",
         how=f"{vectors:,} {what} x {dim:,} x {itemsize} B" + (f"; {tokens.how}" if tokens else ""),
     )
-    whole = count_tokens(entry, workload) if workload.n else None
-    memory = peak_memory(
-        spec,
-        clock.device,
-        nt=missing.nt or workload.nt,
-        longest=workload.longest,
-        tokens=whole.total / workload.nt if whole else 1.0,
-        stored=float(size.value or 0),
-    )
+    memory = unknown("bytes", "not counted: nothing is missing")
     notes: tuple[str, ...] = ()
     per_million = unknown("seconds", "not timed: nothing is missing")
     if missing.n or not only_what_is_left:
+        job = Pass(entry, layers, pooling, request.strand, clock.device)
+        memory = peak_memory(job, missing if missing.n else workload, stored=float(size.value or 0))
         per_million, notes = _per_million(entry, layers, pooling, request.strand, workload, clock)
     a_nt = workload.nt / workload.n if workload.n else 1.0
     time = per_million.times(missing.nt / a_nt / MILLION)

@@ -204,6 +204,9 @@ class CaduceusForMaskedLM(nn.Module):
         complement_map (with rcps), fused_add_norm, norm_epsilon, ssm_cfg, initializer_cfg.
     """
 
+    position_by_position = True
+    """Its scan is a loop over positions; planning follows a few of them."""
+
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.shared = bool(config["rcps"])

@@ -52,9 +52,8 @@ class AttentionPool(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.to_attn_logits = nn.Conv2d(width, width, 1, bias=False)
-        nn.init.dirac_(self.to_attn_logits.weight)
         with torch.no_grad():
-            self.to_attn_logits.weight.mul_(2)
+            self.to_attn_logits.weight.copy_(2 * torch.eye(width)[:, :, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [B, D, N / 2] of [B, D, N]."""
