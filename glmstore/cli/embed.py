@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glmstore.cli.console import emit_json, progress, to_stdout
-from glmstore.cli.inputs import Ambiguous, checked, read_sequences
+from glmstore.cli.inputs import Ambiguous, checked, input_file, read_sequences
 from glmstore.cli.options import Json, Store, help_text, store_uri
 from glmstore.cli.view_options import (
     AmbiguousLetters,
@@ -135,8 +135,8 @@ def _gather(
     """Return the normalised sequences and the store, which is made only once they are known good."""
     from glmstore.store import FeatureStore
 
-    path = Path(source)
-    if path.is_file():
+    path = input_file(source)
+    if path is not None:
         sequences = read_sequences(path, column=column, ambiguous=ambiguous, model=spec)
         return sequences, FeatureStore.open(uri)
     store = _store_with_benchmark(source, uri)
@@ -163,7 +163,9 @@ def _store_with_benchmark(name: str, uri: str) -> FeatureStore:
     registered = set(held.benchmarks()["name"]) if held is not None else set()
     if name not in BENCHMARKS and name not in registered:
         known = {*BENCHMARKS.names(), *registered}
-        raise UnknownNameError("file or benchmark", name, known, hint="No file has that name.")
+        folder = Path(name).is_dir()
+        hint = "That is a folder; name a file in it." if folder else "No file has that name."
+        raise UnknownNameError("file or benchmark", name, known, hint=hint)
     with progress(f"fetching {name}", "bytes") as advance:
         fetcher = Fetcher(progress=lambda _, got, total: advance(got, total or got))
         if held is not None:

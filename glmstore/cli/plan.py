@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from glmstore.cli.console import emit_json, print_table, to_stderr, to_stdout
-from glmstore.cli.inputs import Ambiguous, read_sequences
+from glmstore.cli.inputs import Ambiguous, input_file, read_sequences
 from glmstore.cli.options import Json, Store, help_text, store_uri
 from glmstore.cli.view_options import (
     AmbiguousLetters,
@@ -77,14 +77,13 @@ def plan(
         FeatureRequest(model=name, layer=layer, pooling=pooling, strand=strand, dtype=dtype)
         for name in dict.fromkeys(model)
     ]
-    path = Path(target)
-    is_file = path.is_file()
+    path = input_file(target)
     with timing_shown() as announce:
         found = plan_embedding(
-            _read(path, column, ambiguous, requests) if is_file else target,
+            _read(path, column, ambiguous, requests) if path else target,
             requests,
             store_uri(store),
-            title=path.name if is_file else target,
+            title=path.name if path else target,
             device=device,
             price_per_hour=price_per_hour,
             announce=announce,

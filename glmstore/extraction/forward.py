@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from glmstore.config import Precision
 from glmstore.errors import PoolingError
-from glmstore.extraction.hardware import exact_float32, resolve_precision
+from glmstore.extraction.hardware import resolve_precision
 from glmstore.models.alignment import to_nucleotide
 from glmstore.models.base import Batch, DirectPooling, GenomicLM
 from glmstore.models.pooling import flip_tokens, nucleotide_mean, pool, real_tokens
+from glmstore.models.tf32 import exact_float32
 from glmstore.views import DType, Pooling, Strand
 
 if TYPE_CHECKING:

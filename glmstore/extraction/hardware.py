@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 from glmstore.config import Precision, Settings
@@ -60,20 +59,6 @@ def lookahead(device: str) -> int:
     A GPU computes by itself meanwhile; on a processor that work would take its cores from the model.
     """
     return 1 if device.startswith("cuda") else 0
-
-
-def exact_float32(device: str) -> AbstractContextManager[object]:
-    """Keep the float32 convolutions of a GPU from rounding what they read to TF32, as they do by default.
-
-    A view that is begun on a GPU and continued on a processor would else hold numbers of 10 bits and of 23.
-    Changes nothing on other devices.
-    """
-    if not device.startswith("cuda"):
-        return nullcontext()
-    from torch.backends import cudnn
-
-    kept = {"benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
-    return cudnn.flags(enabled=cudnn.enabled, allow_tf32=False, **kept)
 
 
 def resolve_precision(precision: Precision | None, spec: ModelSpec, device: str) -> Computed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from glmstore.models.architectures.gpn import GPNForMaskedLM
 from glmstore.models.gpn_config import BASE_IDS, MASK_ID
+from glmstore.models.tf32 import exact_float32
 from glmstore.pretraining.config import HeldOutScores
 from glmstore.pretraining.corpus import Piece
 from glmstore.pretraining.markov import ContextModel, scorable
@@ -110,7 +110,7 @@ def score(
     available = len(ids)
     ids = some(ids, limit, seed)
     together, apart = mask_at_random(ids, mask_fraction, seed), mask_apart(ids, seed)
-    with _exact(device):
+    with exact_float32(device):
         nll = {
             name: _all_nll(network, baselines, m, device)
             for name, m in (("masked15", together), ("separated", apart))
@@ -135,11 +135,6 @@ def score(
         gain_over_best=float(over_best.mean()),
         best_se=_clustered_se(over_best, window),
     )
-
-
-def _exact(device: str) -> AbstractContextManager[None]:
-    """Keep a GPU's convolutions from rounding their input to TF32."""
-    return torch.backends.cudnn.flags(allow_tf32=False) if device.startswith("cuda") else nullcontext()
 
 
 def _all_nll(

@@ -18,7 +18,6 @@ from glmstore.extraction import (
     embed,
     filling,
     forward,
-    hardware,
     materialize,
     materialize_many,
     precision,
@@ -26,6 +25,7 @@ from glmstore.extraction import (
 )
 from glmstore.models import get_model
 from glmstore.models.provenance import provenance_of
+from glmstore.models.tf32 import exact_float32
 from glmstore.store import FeatureStore
 from glmstore.views import FeatureView
 
@@ -187,10 +187,10 @@ def test_float32_on_a_gpu_is_no_tf32_and_what_the_caller_chose_is_put_back(monke
     monkeypatch.setattr(cudnn, "benchmark", True)
     before = (cudnn.allow_tf32, cudnn.enabled, cudnn.benchmark)
     assert before == (True, True, True)
-    with hardware.exact_float32("cuda:1"):
+    with exact_float32("cuda:1"):
         assert (cudnn.allow_tf32, cudnn.enabled, cudnn.benchmark) == (False, True, True)
     assert (cudnn.allow_tf32, cudnn.enabled, cudnn.benchmark) == before
-    with hardware.exact_float32("cpu"):
+    with exact_float32("cpu"):
         assert cudnn.allow_tf32
 
 

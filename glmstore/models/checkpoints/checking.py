@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -27,6 +26,7 @@ from glmstore.models.checkpoints.source import (
     write_record,
 )
 from glmstore.models.checkpoints.vocabulary import vocabulary_fits
+from glmstore.models.tf32 import exact_float32
 
 if TYPE_CHECKING:
     from glmstore.models.family import Family
@@ -129,7 +129,7 @@ def check_model(entry: ModelEntry, device: str = "cpu") -> Iterator[Check]:
         yield Check(entry.name, "strict load", "failed", str(error))
         return
     yield Check(entry.name, "strict load", "ok", "every tensor found its place")
-    with _exact(device):
+    with exact_float32(device):
         for check in _questions(entry.name, model, trained=True, human=_knows_human(entry)):
             failed |= check.verdict == "failed"
             yield check
@@ -221,9 +221,3 @@ def _compared(model: GenomicLM, known: Fingerprint) -> Check:
     off = fingerprint_deviation(fingerprint(model), known)
     words = f"{off:.1e} from that of {known.made_with}; {FINGERPRINT_TOLERANCE:g} is allowed"
     return Check(model.spec.name, "fingerprint", "ok" if off <= FINGERPRINT_TOLERANCE else "failed", words)
-
-
-def _exact(device: str) -> AbstractContextManager[None]:
-    import torch
-
-    return torch.backends.cudnn.flags(allow_tf32=False) if device.startswith("cuda") else nullcontext()
