@@ -14,7 +14,6 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from glmstore.config import Frozen, Settings
 from glmstore.errors import WeightsError
-from glmstore.models.checkpoints.advice import how_to_mend
 from glmstore.objects.base import check_name
 
 RECORD = "glmstore.json"
@@ -239,8 +238,18 @@ def verify(record: Pulled, folder: Path, names: Collection[str] | None = None) -
         if found != file.sha256:
             raise WeightsError(
                 f"{folder / file.name} has sha256 {found}, not {file.sha256} as recorded: it was changed or "
-                f"damaged. Remove it. {how_to_mend(record)}"
+                f"damaged. Remove it. {_how_to_mend(record)}"
             )
+
+
+def _how_to_mend(record: Pulled) -> str:
+    """Return what brings back files that are missing, or other than recorded and removed by then."""
+    if record.repo is None:
+        return f"It was adopted: do so again with `glmstore models pull {record.model} --from FOLDER`."
+    return (
+        f"Run `glmstore models pull {record.model}` again, or, on a machine without a network, copy the "
+        f"folder once more from the one that pulled it."
+    )
 
 
 def require(model: str, folder: Path) -> Pulled:
@@ -264,7 +273,7 @@ def require(model: str, folder: Path) -> Pulled:
         )
     problem = damage(record, folder)
     if problem is not None:
-        raise WeightsError(f"{problem}. {how_to_mend(record)}")
+        raise WeightsError(f"{problem}. {_how_to_mend(record)}")
     return record
 
 
