@@ -13,7 +13,7 @@ from flows.runners import ChosenRunner
 from flows.settings import FlowConfig
 from glmstore import metering
 from glmstore.attribution.explain import ExplainSettings, plan_cells
-from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, ViewRequest
+from glmstore.benchmarks.plans import ExplainPlan, ProbePlan, ViewRequest
 from glmstore.estimating import Plan, explanations_dry_run
 from glmstore.planning import explained_job, plan_probes
 from glmstore.results import Cell

@@ -12,7 +12,7 @@ from flows.naming import models_named, named
 from flows.outcomes import WorkFailedError, compute_cells
 from flows.runners import ChosenRunner
 from flows.settings import FlowConfig
-from glmstore.benchmarks.suites import VariantPlan
+from glmstore.benchmarks.plans import VariantPlan
 from glmstore.errors import GlmstoreError
 from glmstore.estimating import Plan, variants_dry_run
 from glmstore.probing import failed_outcome

@@ -13,7 +13,7 @@ from flows.naming import models_named, named
 from flows.outcomes import WorkFailedError, compute_cells, settle, unfinished
 from flows.runners import ChosenRunner
 from flows.settings import FlowConfig
-from glmstore.benchmarks.suites import ProbePlan, ViewRequest
+from glmstore.benchmarks.plans import ProbePlan, ViewRequest
 from glmstore.estimating import Plan, probes_dry_run
 from glmstore.planning import ProbeJob, plan_probes, trial_batches
 from glmstore.stages import Tally

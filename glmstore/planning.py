@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from glmstore.benchmarks.suites import ProbePlan, Suite, ViewRequest
+from glmstore.benchmarks.plans import ProbePlan, ViewRequest
+from glmstore.benchmarks.suites import Suite
 from glmstore.config import Frozen
 from glmstore.errors import HeadError, WeightsError
 from glmstore.extraction.renewing import make_room

@@ -132,9 +132,9 @@ def pull_model(
     from glmstore.errors import WeightsError
     from glmstore.models.catalogue import get_model
     from glmstore.models.checkpoints.adopting import adopt
+    from glmstore.models.checkpoints.presence import shipped_folder
     from glmstore.models.checkpoints.pulling import pull
     from glmstore.models.checkpoints.readiness import machine_text
-    from glmstore.models.checkpoints.source import shipped_folder
 
     if revision is not None and not re.fullmatch("[0-9a-f]{40}", revision):
         raise typer.BadParameter("write all 40 hex digits of a commit.", param_hint="--revision")
@@ -238,7 +238,7 @@ def _checks(names: list[str], device: str) -> Iterator[Check]:
 def _weights(entry: ModelEntry) -> str | None:
     """Return where the weights of a model are; None where it has none of its own."""
     from glmstore.models.checkpoints.fitting import architecture_of
-    from glmstore.models.checkpoints.source import state_of
+    from glmstore.models.checkpoints.presence import state_of
 
     own = entry.source is not None or architecture_of(entry) is not None
     return state_of(entry.name) if own else None

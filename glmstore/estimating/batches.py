@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from glmstore.estimating.workload import Workload
     from glmstore.models.spec import ModelSpec
 
+FILLED = 4
+"""Batches that made-up sequences are to fill, so that the last one, which is not full, weighs little."""
+
 
 class Batches(NamedTuple):
     """The batches of a run.
@@ -49,8 +52,9 @@ def plan_run(spec: ModelSpec, device: str, workload: Workload, *, windowed: bool
     lengths = workload.lengths.tolist()
     pieces = cut(lengths, size)
     budget = budget_for(spec, device)
-    # A sequence that stands for many is repeated, as often as it may be in one batch at most.
-    times = min(math.ceil(workload.scale), budget.nt // max(1, min(lengths)) + 1)
+    # Sequences that stand for many are repeated until they fill a few batches.
+    enough = FILLED * budget.nt // (min(lengths) * len(lengths)) + 1
+    times = min(math.ceil(workload.scale), enough)
     pieces = [piece for piece in pieces for _ in range(times)]
     found = list(plan_batches([p.end - p.start for p in pieces], budget))
     rows = np.array([len(places) for places in found])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from glmstore.benchmarks.suites import ViewRequest
+from glmstore.benchmarks.plans import ViewRequest
 from glmstore.errors import GlmstoreError, PlanError
 from glmstore.estimating.clock import Clock
 from glmstore.estimating.devices import available_memory, planned_device
@@ -22,7 +22,8 @@ from glmstore.variants.zero_shot import ZeroShotSettings
 
 if TYPE_CHECKING:
     from glmstore.benchmarks.base import Benchmark
-    from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, Suite, VariantPlan
+    from glmstore.benchmarks.plans import ExplainPlan, ProbePlan, VariantPlan
+    from glmstore.benchmarks.suites import Suite
 
 CALIBRATION_SECONDS = 1.0
 """About how long each kind of model is timed: a suite has several."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PROGRAM = 700_000_000
 """Bytes of a process with torch and LanceDB loaded that has written to a store, on two cores."""
-VIEW, MANY_BATCHES = 70_000_000, 64
+VIEW, MANY_BATCHES = 90_000_000, 64
 """Bytes that a view of a pass adds at most, reached after so many batches: the vectors that each leaves until
 they are committed lie scattered over memory that the next could else have used."""
 SEQUENCE, LETTER = 2_000, 2

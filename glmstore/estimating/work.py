@@ -18,7 +18,7 @@ from glmstore.variants.planning import plan_cells as variant_cells
 from glmstore.workspace import Workspace
 
 if TYPE_CHECKING:
-    from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, VariantPlan, ViewRequest
+    from glmstore.benchmarks.plans import ExplainPlan, ProbePlan, VariantPlan, ViewRequest
     from glmstore.estimating.shelf import Shelf
     from glmstore.finetuning import FineTuneSettings
     from glmstore.results import Cell

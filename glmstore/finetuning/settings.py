@@ -10,7 +10,7 @@ from pydantic import Field
 from glmstore.config import Frozen
 
 if TYPE_CHECKING:
-    from glmstore.benchmarks.suites import FineTunePlan
+    from glmstore.benchmarks.plans import FineTunePlan
 
 
 class FineTuneSettings(Frozen):

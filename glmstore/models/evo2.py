@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from glmstore.errors import ModelUnavailableError, WeightsError
 from glmstore.models.base import GenomicLM, ModelEntry
-from glmstore.models.checkpoints.source import HubSource, folder_of, require
+from glmstore.models.checkpoints.presence import require
+from glmstore.models.checkpoints.source import HubSource, folder_of
 from glmstore.models.family import record_of
 from glmstore.models.spec import ModelSpec, Pretraining
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from glmstore.errors import WeightsError
 from glmstore.models.base import GenomicLM, ModelEntry, Untrained
 from glmstore.models.checkpoints.advice import advised, how_to_replace_tokenizer
-from glmstore.models.checkpoints.source import HubSource, Pulled, folder_of, read_record, require, verify
+from glmstore.models.checkpoints.presence import require, verify
+from glmstore.models.checkpoints.source import HubSource, Pulled, folder_of, read_record
 from glmstore.models.checkpoints.vocabulary import check_vocabulary
 from glmstore.models.spec import ModelSpec, Pretraining
 

@@ -21,14 +21,8 @@ from filelock import FileLock
 from glmstore.data.fetch import sha256_of
 from glmstore.errors import UnknownNameError, WeightsError
 from glmstore.models.base import DerivedModel, ModelEntry
-from glmstore.models.checkpoints.source import (
-    Pulled,
-    PulledFile,
-    damage,
-    folder_of,
-    read_record,
-    write_record,
-)
+from glmstore.models.checkpoints.presence import damage
+from glmstore.models.checkpoints.source import Pulled, PulledFile, folder_of, read_record, write_record
 from glmstore.models.family import record_of
 from glmstore.models.gpn import CARD, CONFIG, FAMILY, WEIGHTS, entry_from_folder, read_card, read_facts
 from glmstore.models.gpn_config import GPNConfig

@@ -17,7 +17,7 @@ from torch import Tensor
 from flows.build_features import BuildFeaturesConfig, build_features
 from flows.outcomes import WorkFailedError
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec, Source
-from glmstore.benchmarks.suites import ViewRequest
+from glmstore.benchmarks.plans import ViewRequest
 from glmstore.models.kmer import Kmer
 from glmstore.planning import FeatureUse
 from glmstore.stages import Tally

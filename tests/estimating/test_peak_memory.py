@@ -128,7 +128,7 @@ def test_what_stands_for_many_fills_a_batch_and_only_as_many_as_there_are() -> N
     spec = get_model("gpn-mini").spec
     many, few = (plan_run(spec, "cpu", Workload.shaped(n, 1000), windowed=False) for n in (10**6, 3))
     assert {len(batch) for batch in many.heaviest} == {10}
-    assert many.number == pytest.approx(10**5, rel=0.01)
+    assert many.number == pytest.approx(10**5, rel=0.05)
     assert [len(batch) for batch in few.heaviest] == [3]
 
 

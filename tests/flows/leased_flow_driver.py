@@ -18,7 +18,7 @@ import torch  # noqa: F401  (once, before the forks)
 
 import tasks.features
 from flows.build_features import BuildFeaturesConfig, build_features
-from glmstore.benchmarks.suites import ViewRequest
+from glmstore.benchmarks.plans import ViewRequest
 from glmstore.extraction.filling import Job
 from glmstore.planning import FeatureUse
 from tasks.policies import alone

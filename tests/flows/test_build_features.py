@@ -1,7 +1,7 @@
 import numpy as np
 
 from flows.build_features import BuildFeaturesConfig, build_features
-from glmstore.benchmarks.suites import ViewRequest
+from glmstore.benchmarks.plans import ViewRequest
 from glmstore.extraction import materialize
 from glmstore.planning import FeatureUse, plan_features, resolve_view
 from glmstore.store import FeatureStore

@@ -19,7 +19,7 @@ from flows.build_features import BuildFeaturesConfig, build_features
 from flows.cluster import connected, places, require_equipped
 from flows.runners import require_runner
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec, Source
-from glmstore.benchmarks.suites import ViewRequest
+from glmstore.benchmarks.plans import ViewRequest
 from glmstore.errors import RunnerError
 from glmstore.planning import FeatureUse, resolve_view
 from glmstore.store import FeatureStore

@@ -13,15 +13,8 @@ from flows.explain import ExplainConfig, explain
 from flows.run_suite import RunSuiteConfig, run_suite
 from glmstore.attribution.sites import SITES
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec
-from glmstore.benchmarks.suites import (
-    ExplainPlan,
-    FineTunePlan,
-    ProbePlan,
-    Suite,
-    TunePlan,
-    VariantPlan,
-    ViewRequest,
-)
+from glmstore.benchmarks.plans import ExplainPlan, FineTunePlan, ProbePlan, TunePlan, VariantPlan, ViewRequest
+from glmstore.benchmarks.suites import Suite
 from glmstore.extraction import materialize
 from glmstore.objects import open_objects
 from glmstore.planning import FeatureUse

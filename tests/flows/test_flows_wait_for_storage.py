@@ -13,7 +13,7 @@ from flows import build_features as features
 from flows.build_features import BuildFeaturesConfig, build_features
 from flows.outcomes import WorkFailedError, settle
 from glmstore.benchmarks.base import BenchmarkData
-from glmstore.benchmarks.suites import ViewRequest
+from glmstore.benchmarks.plans import ViewRequest
 from glmstore.errors import AlphabetError, S3UnavailableError
 from glmstore.objects.s3 import s3_client
 from glmstore.planning import FeatureUse

@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL
 
 import tasks.probes
 from flows.train_probes import TrainProbesConfig, train_probes
-from glmstore.benchmarks.suites import ProbePlan, ViewRequest
+from glmstore.benchmarks.plans import ProbePlan, ViewRequest
 from glmstore.config import Settings
 from glmstore.extraction import materialize
 from glmstore.planning import FeatureUse, plan_features, plan_probes, resolve_view

@@ -13,7 +13,7 @@ from flows.build_features import BuildFeaturesConfig, build_features
 from flows.maintain_store import MaintainStoreConfig, maintain_store
 from flows.refresh_leaderboard import RefreshLeaderboardConfig, refresh_leaderboard
 from flows.train_probes import TrainProbesConfig, train_probes
-from glmstore.benchmarks.suites import ProbePlan, ViewRequest
+from glmstore.benchmarks.plans import ProbePlan, ViewRequest
 from glmstore.errors import StoreNotFoundError
 from glmstore.estimating import Plan
 from glmstore.leases import lease

@@ -34,7 +34,8 @@ from flows.run_suite import RunSuiteConfig, run_suite
 from flows.score_variants import ScoreVariantsConfig
 from flows.train_probes import TrainProbesConfig
 from glmstore import exporting, metering
-from glmstore.benchmarks.suites import ProbePlan, Suite, VariantPlan, ViewRequest
+from glmstore.benchmarks.plans import ProbePlan, VariantPlan, ViewRequest
+from glmstore.benchmarks.suites import Suite
 from glmstore.exporting import MetricsNotPushedWarning
 from glmstore.planning import FeatureUse
 from glmstore.report.board import board_markdown, board_rows

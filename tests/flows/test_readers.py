@@ -19,15 +19,8 @@ from flows.run_suite import RunSuiteConfig, run_suite
 from flows.score_variants import ScoreVariantsConfig, score_variants
 from flows.train_probes import TrainProbesConfig, train_probes
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec
-from glmstore.benchmarks.suites import (
-    ExplainPlan,
-    FineTunePlan,
-    ProbePlan,
-    Suite,
-    TunePlan,
-    VariantPlan,
-    ViewRequest,
-)
+from glmstore.benchmarks.plans import ExplainPlan, FineTunePlan, ProbePlan, TunePlan, VariantPlan, ViewRequest
+from glmstore.benchmarks.suites import Suite
 from glmstore.errors import TableError, UnknownNameError, WeightsError
 from glmstore.estimating import Plan
 from glmstore.extraction import materialize

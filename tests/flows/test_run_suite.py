@@ -4,7 +4,8 @@ import pytest
 
 from flows.outcomes import WorkFailedError
 from flows.run_suite import RunSuiteConfig, run_suite
-from glmstore.benchmarks.suites import ExplainPlan, ProbePlan, Suite, TunePlan, ViewRequest, get_suite
+from glmstore.benchmarks.plans import ExplainPlan, ProbePlan, TunePlan, ViewRequest
+from glmstore.benchmarks.suites import Suite, get_suite
 from glmstore.errors import HeadError
 from glmstore.report.record import load_summary
 from glmstore.store import FeatureStore

@@ -4,7 +4,8 @@ import logging
 import sys
 
 from flows.run_suite import RunSuiteConfig, run_suite
-from glmstore.benchmarks.suites import ProbePlan, Suite, ViewRequest
+from glmstore.benchmarks.plans import ProbePlan, ViewRequest
+from glmstore.benchmarks.suites import Suite
 
 MODELS = (ViewRequest(model="kmer2"), ViewRequest(model="onehot", pooling="tokens", dtype="uint8"))
 

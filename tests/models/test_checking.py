@@ -21,7 +21,8 @@ from glmstore.models.base import Batch, ModelEntry
 from glmstore.models.checkpoints import checking, measuring
 from glmstore.models.checkpoints.adopting import adopt
 from glmstore.models.checkpoints.checking import ANSWER, ShippedAnswer, check_family, check_model
-from glmstore.models.checkpoints.source import folder_of, read_record, shipped_folder, write_record
+from glmstore.models.checkpoints.presence import shipped_folder
+from glmstore.models.checkpoints.source import folder_of, read_record, write_record
 from glmstore.models.family import Architecture, Family, published
 from glmstore.models.gpn import FAMILY
 from glmstore.models.known_answers import promoter

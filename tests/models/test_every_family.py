@@ -16,7 +16,7 @@ from glmstore.models.architectures.language_model import LanguageModel
 from glmstore.models.checkpoints.fitting import architecture_of, config_differences
 from glmstore.models.checkpoints.keras import read_keras
 from glmstore.models.checkpoints.loading import build_unfilled, load_strict
-from glmstore.models.checkpoints.source import shipped_folder
+from glmstore.models.checkpoints.presence import shipped_folder
 from glmstore.models.family import Family
 from glmstore.models.known_answers import KNOWN, TOLERANCE, answer, read_known
 from glmstore.sequences.onehot import reverse_complement

@@ -24,8 +24,9 @@ from glmstore.errors import ChecksumError, FetchError, WeightsError
 from glmstore.models import FAMILIES, get_model
 from glmstore.models.base import ModelEntry
 from glmstore.models.checkpoints import adopting, pulling
+from glmstore.models.checkpoints.presence import state_of
 from glmstore.models.checkpoints.pulling import Outcome
-from glmstore.models.checkpoints.source import RECORD, HubSource, Pulled, PulledFile, read_record, state_of
+from glmstore.models.checkpoints.source import RECORD, HubSource, Pulled, PulledFile, read_record
 from glmstore.models.family import published
 from glmstore.models.tokenizers.tiny_bpe import tiny_bpe_json
 

@@ -22,15 +22,8 @@ from torch import Tensor, nn
 from glmstore.errors import WeightsError
 from glmstore.models.base import ModelEntry
 from glmstore.models.checkpoints.loading import build_unfilled, load_strict, read_tensors
-from glmstore.models.checkpoints.source import (
-    RECORD,
-    HubSource,
-    Pulled,
-    PulledFile,
-    folder_of,
-    state_of,
-    write_record,
-)
+from glmstore.models.checkpoints.presence import state_of
+from glmstore.models.checkpoints.source import RECORD, HubSource, Pulled, PulledFile, folder_of, write_record
 from glmstore.models.checkpoints.vocabulary import vocabulary_fits
 from glmstore.models.family import Family, published
 from glmstore.models.gpn import FAMILY

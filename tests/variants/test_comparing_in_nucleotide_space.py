@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec
-from glmstore.benchmarks.suites import VariantPlan
+from glmstore.benchmarks.plans import VariantPlan
 from glmstore.estimating import dry_runs
 from glmstore.models import FAMILIES
 from glmstore.models.alignment import to_nucleotide

@@ -18,19 +18,17 @@ from glmstore.models.checkpoints.fitting import (
     require_tokenizer,
     require_weights_of_its_own,
 )
+from glmstore.models.checkpoints.presence import damage, require, verify
 from glmstore.models.checkpoints.pulling import Outcome, changing
 from glmstore.models.checkpoints.source import (
     RECORD,
     HubSource,
     Pulled,
     PulledFile,
-    damage,
     folder_of,
     holds_weights,
     in_a_line,
     read_record,
-    require,
-    verify,
     weights_in,
     write_record,
 )

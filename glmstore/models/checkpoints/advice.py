@@ -22,6 +22,16 @@ def how_to_get(model: str, source: HubSource | str | None) -> str:
     )
 
 
+def how_to_mend(record: Pulled) -> str:
+    """Return what brings back files that are missing, or other than recorded and removed by then."""
+    if record.repo is None:
+        return f"It was adopted: do so again with `glmstore models pull {record.model} --from FOLDER`."
+    return (
+        f"Run `glmstore models pull {record.model}` again, or, on a machine without a network, copy the "
+        f"folder once more from the one that pulled it."
+    )
+
+
 def how_to_replace_tokenizer(record: Pulled, source: HubSource) -> str:
     """Return what to do about a recorded checkpoint whose tokenizer is another model's."""
     if record.repo is not None:

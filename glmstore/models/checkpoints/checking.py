@@ -15,16 +15,8 @@ from glmstore.models import known_answers
 from glmstore.models.base import GenomicLM, ModelEntry
 from glmstore.models.checkpoints.advice import how_to_get
 from glmstore.models.checkpoints.fitting import architecture_of, require_weights_of_its_own
-from glmstore.models.checkpoints.source import (
-    Fingerprint,
-    folder_of,
-    in_a_line,
-    read_record,
-    require,
-    shipped_folder,
-    verify,
-    write_record,
-)
+from glmstore.models.checkpoints.presence import require, shipped_folder, verify
+from glmstore.models.checkpoints.source import Fingerprint, folder_of, in_a_line, read_record, write_record
 from glmstore.models.checkpoints.vocabulary import vocabulary_fits
 from glmstore.models.tf32 import exact_float32
 

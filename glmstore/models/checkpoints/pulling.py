@@ -19,14 +19,8 @@ from glmstore.errors import FetchError, WeightsError
 from glmstore.models.base import ModelEntry
 from glmstore.models.checkpoints.fitting import require_weights_of_its_own
 from glmstore.models.checkpoints.hub import Hub
-from glmstore.models.checkpoints.source import (
-    HubSource,
-    Pulled,
-    damage,
-    folder_of,
-    read_record,
-    shipped_folder,
-)
+from glmstore.models.checkpoints.presence import damage, shipped_folder
+from glmstore.models.checkpoints.source import HubSource, Pulled, folder_of, read_record
 from glmstore.models.checkpoints.transfer import Progress, begun, transfer
 
 

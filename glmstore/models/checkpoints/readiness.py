@@ -6,7 +6,8 @@ from glmstore.errors import ModelUnavailableError, WeightsError
 from glmstore.models.base import MachineNeeds, ModelEntry
 from glmstore.models.catalogue import get_model
 from glmstore.models.checkpoints.advice import how_to_get
-from glmstore.models.checkpoints.source import folder_of, read_record, require
+from glmstore.models.checkpoints.presence import require
+from glmstore.models.checkpoints.source import folder_of, read_record
 
 
 def lineage(entry: ModelEntry) -> list[ModelEntry]:

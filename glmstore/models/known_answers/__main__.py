@@ -7,7 +7,7 @@ import sys
 
 from glmstore.models.catalogue import FAMILIES, MODELS
 from glmstore.models.checkpoints.checking import ANSWER, shipped_answer
-from glmstore.models.checkpoints.source import shipped_folder
+from glmstore.models.checkpoints.presence import shipped_folder
 from glmstore.models.known_answers import KNOWN, answer
 
 for name in sys.argv[1:]:
