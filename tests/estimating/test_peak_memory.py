@@ -35,8 +35,9 @@ MOST = 2
 )
 def test_a_run_takes_at_most_what_was_planned_and_at_least_half_of_it(run: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(DRIVER), *run.split()], capture_output=True, text=True, check=True, timeout=280
+        [sys.executable, str(DRIVER), *run.split()], capture_output=True, text=True, check=False, timeout=280
     )
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["measured"] <= found["planned"] <= MOST * found["measured"], found
 
