@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import pty
 import signal
 import sqlite3
 import subprocess
@@ -47,32 +46,35 @@ def table(path: Path) -> Path:
     return path
 
 
-def in_a_terminal(command: list[str], folder: Path, *, interrupt_at: bytes) -> tuple[int, str]:
-    """Run a command as the foreground of a terminal, and press Ctrl-C once it has said `interrupt_at`."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(folder)
-        os.execvpe(command[0], command, environment(folder))  # noqa: S606
-    said, pressed, deadline = b"", False, time.monotonic() + 200
-    while time.monotonic() < deadline:
-        try:
-            said += os.read(terminal, 1 << 16)
-        except OSError:  # the terminal's other end is closed
+def with_ctrl_c(command: list[str], folder: Path, *, after: str) -> tuple[int, str]:
+    """Run a command, and interrupt all of its process group, as a terminal does, once it has said `after`."""
+    run = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert run.stdout is not None
+    said = ""
+    for line in run.stdout:
+        said += line
+        if after in line:
+            os.killpg(run.pid, signal.SIGINT)
             break
-        if not pressed and interrupt_at in said:
-            os.write(terminal, b"\x03")
-            pressed = True
-    else:
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(status), said.decode(errors="replace")
+    try:
+        rest, _ = run.communicate(timeout=200)
+    finally:
+        run.kill()
+    return run.returncode, said + rest
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_a_run_in_order_and_keeps_what_is_stored(tmp_path: Path) -> None:
     command = [*GLMSTORE, "run", str(table(tmp_path / "my.csv")), "--sequence", "seq", "--label", "activity"]
-    code, said = in_a_terminal(command, tmp_path, interrupt_at=b"cells asked")
+    code, said = with_ctrl_c(command, tmp_path, after="cells asked")
     assert code == 130, said[-2000:]
     assert "interrupted: stops when what is being computed is stored" in said
     assert "Traceback" not in said
