@@ -70,7 +70,14 @@ def test_a_fault_that_once_could_not_be_run_is_forgotten_when_it_can(tmp_path: P
     assert [e["name"] for e in record.read(path)] == ["kills", "disk full"]
 
 
-@pytest.mark.parametrize("text", ["", '{"kills": 1}', '[{"name": "disk full", "ok": true}]', "[1]"])
+def test_what_was_recorded_without_its_fault_gives_way(tmp_path: Path) -> None:
+    path = tmp_path / "chaos.json"
+    path.write_text('[{"name": "disk full", "ok": true}]')
+    record.merge(path, [entry("kills", "kills")])
+    assert [e["name"] for e in record.read(path)] == ["kills"]
+
+
+@pytest.mark.parametrize("text", ["", '{"kills": 1}', '[{"ok": true}]', "[1]"])
 def test_a_file_that_is_no_record_is_refused_before_anything_runs_and_kept(
     quick: None, tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
