@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
+from flows.loopback import free_port
 from glmstore.errors import RunnerError
 
 _GRACE_S = 10
@@ -39,7 +39,7 @@ def prefect_server() -> Iterator[None]:
     if get_current_settings().api.url:
         yield
         return
-    port = _free_port()
+    port = free_port()
     server = subprocess.Popen(  # noqa: S603  (this very module)
         [sys.executable, "-m", __name__, str(port)],
         stdin=subprocess.PIPE,
@@ -80,12 +80,6 @@ def _await(server: subprocess.Popen[bytes], health: str) -> None:
         f"Prefect's server did not answer within {patience} s; allow for more by "
         f"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS."
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _serve(port: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from infra.loopback import free_port
+from flows.loopback import free_port
 
 _START_S = 120
 _DEBIAN = Path("/usr/lib/postgresql")

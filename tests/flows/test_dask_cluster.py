@@ -17,13 +17,13 @@ import pytest
 
 from flows.build_features import BuildFeaturesConfig, build_features
 from flows.cluster import connected, places, require_equipped
+from flows.loopback import free_port
 from flows.runners import require_runner
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec, Source
 from glmstore.benchmarks.plans import ViewRequest
 from glmstore.errors import RunnerError
 from glmstore.planning import FeatureUse, resolve_view
 from glmstore.store import FeatureStore
-from infra.loopback import free_port
 
 distributed = pytest.importorskip("distributed", reason="needs the extra 'service'")
 DaskTaskRunner = pytest.importorskip("prefect_dask.task_runners").DaskTaskRunner

@@ -25,9 +25,10 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.loopback import free_port
 from glmstore.store import FeatureStore
-from infra.loopback import Receiver, Told, free_port
 from infra.serve.children import MARK, RUN_ID
+from infra.webhook import Receiver, Told
 
 ROOT = Path(__file__).parents[2]
 SILENT_S = 35.0

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from flows.loopback import free_port
 from glmstore.planning import resolve_view
 from glmstore.sequences.normalise import seq_keys
 from glmstore.store import FeatureStore
@@ -22,7 +23,6 @@ from infra.chaos.census import Census
 from infra.chaos.flow import LENGTH, NAME, VIEW, benchmark
 from infra.chaos.nest import ROOT
 from infra.chaos.outcome import Outcome, Place
-from infra.loopback import free_port
 
 _CHUNK = 20
 _START_S, _AWAY_S = 90, 10

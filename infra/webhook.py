@@ -1,19 +1,11 @@
-"""Servers of trials and tests: on this machine only."""
+"""The other end of a webhook, for trials and tests: on this machine only."""
 
 from __future__ import annotations
 
-import socket
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
