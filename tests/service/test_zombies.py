@@ -4,6 +4,8 @@ import pytest
 from prefect.client.orchestration import get_client
 
 pytestmark = pytest.mark.slow
+LATE_S = 120
+"""How much later Prefect may notice: it works through its events one by one, other tests' among them."""
 
 
 @pytest.fixture
@@ -44,11 +46,11 @@ def test_after_a_crash_automations_are_untouched_and_with_them_their_clocks(serv
 
 
 def test_a_killed_run_becomes_crashed_and_its_gpu_slot_comes_back(service, ended, silent_s):
-    state = ended(service.killed_run, silent_s + 30)
+    state = ended(service.killed_run, silent_s + LATE_S)
     assert state.is_crashed()
     assert "No sign of life" in state.message
     crashed_after = (state.timestamp - service.killed_at).total_seconds()
-    assert 0 < crashed_after < silent_s + 30
+    assert 0 < crashed_after < silent_s + LATE_S
     assert gpu_slots() == (0, 1)
     print(f"Crashed {crashed_after:.0f} s after the kill")
 
@@ -62,7 +64,7 @@ def test_a_run_killed_before_it_began_becomes_crashed(service, ended, unbegun_s)
     with get_client(sync_client=True) as client:
         names = {state.name for state in client.read_flow_run_states(service.killed_unbegun)}
     assert "Running" not in names
-    state = ended(service.killed_unbegun, unbegun_s + 30)
+    state = ended(service.killed_unbegun, unbegun_s + LATE_S)
     assert state.is_crashed()
     assert "Did not begin" in state.message
     print(f"Crashed {(state.timestamp - service.killed_at).total_seconds():.0f} s after the kill")
