@@ -1,15 +1,15 @@
-"""Measure the peak memory of embedding runs, each in a process of its own, beside what was planned for them.
+"""Peak memory of embedding runs, each in a process of its own, over what is planned for them.
 
-    python tests/estimating/peak_memory_driver.py                              # the table of CASES
-    python tests/estimating/peak_memory_driver.py gpn-mini 6000x230 --layer all  # one run, as JSON
+    python -m infra.bench.memory gpn-mini 6000x230 --layer all   # one run, as JSON
 
 The constants in glmstore/estimating/memory.py were chosen by it; published shapes run with random weights.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -32,6 +32,7 @@ from glmstore.models.family import Family, published
 from glmstore.models.spec import Pretraining
 from glmstore.models.tokenizers.character import CharacterTokenizer
 from glmstore.store import FeatureStore
+from infra.bench.harness import BenchRow, at_most
 
 CASES = (
     "gpn-mini 6000x230",
@@ -86,7 +87,8 @@ def small(name: str) -> ModelEntry:
         pretraining=Pretraining(species=(), assembly=None, chromosomes=()),
     )  # fmt: skip
     untrained = published(family, spec, config).untrained
-    assert untrained is not None
+    if untrained is None:
+        raise TypeError(f"{family_name} gives no untrained network")
     return ModelEntry(spec, partial(untrained.build, spec, 0), untrained)
 
 
@@ -95,13 +97,12 @@ def peak() -> int:
 
     ``getrusage`` would give the peak of the process that started this one, where that is larger.
     """
-    status = Path("/proc/self/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) * 1024
+    lines = Path("/proc/self/status").read_text().splitlines()
+    kilobytes = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(kilobytes) * 1024
 
 
-def measure(arguments: list[str]) -> dict[str, Any]:
+def peaks(arguments: list[str]) -> dict[str, Any]:
     """Embed random sequences into a store of this process's own; return what it took and what was planned."""
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
@@ -131,24 +132,39 @@ def measure(arguments: list[str]) -> dict[str, Any]:
     return {"measured": measured, "planned": planned.value, "how": planned.how}
 
 
-def table() -> None:
-    """Print planned and measured peaks of CASES."""
-    print("| run | planned | measured | planned / measured | how |\n|---|---|---|---|---|")
+def in_process(case: str) -> dict[str, Any]:
+    """Measure one case in a process of its own.
+
+    Parameters
+    ----------
+    case
+        Arguments of :func:`peaks` as on a command line.
+
+    Raises
+    ------
+    RuntimeError
+        If the process failed, with what it said.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.bench.memory", *case.split()],
+        capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{case}: {done.stderr.strip()}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def measure() -> list[BenchRow]:
+    """Return a row for each of CASES; one that takes more than was planned might fail where it should fit."""
+    rows = []
     for case in CASES:
-        done = subprocess.run(
-            [sys.executable, __file__, *case.split()], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            print(f"| {case} | {done.stderr.strip().splitlines()[-1]} |", flush=True)
-            continue
-        found = json.loads(done.stdout)
-        sizes = f"{bytes_text(found['planned'])} | {bytes_text(found['measured'])}"
-        ratio = found["planned"] / found["measured"]
-        print(f"| {case} | {sizes} | {ratio:.2f} | {found['how']} |", flush=True)
+        found = in_process(case)
+        taken, planned = found["measured"], found["planned"]
+        note = f"{bytes_text(taken)} of {bytes_text(planned)}"
+        rows.append(at_most(f"peak memory / planned, {case}", taken / planned, 1.0, note))
+    return rows
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        print(json.dumps(measure(sys.argv[1:])))
-    else:
-        table()
+    sys.stdout.write(json.dumps(peaks(sys.argv[1:])) + "\n")
