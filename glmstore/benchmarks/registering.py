@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def ensure_benchmark(store: FeatureStore, name: str, fetcher: Fetcher) -> str:
-    """Register a benchmark unless the store holds it under the very same description; return its digest.
+    """Register a benchmark unless the store holds it, whole and so described; return its digest.
 
     A benchmark that is not in the registry but in the store (a user's own table) is left as it is.
 
@@ -34,7 +34,7 @@ def ensure_benchmark(store: FeatureStore, name: str, fetcher: Fetcher) -> str:
             return store.benchmark_digest(name)
         raise UnknownNameError("benchmark", name, {*BENCHMARKS.names(), *stored})
     benchmark = BENCHMARKS[name]
-    if name in stored and store.benchmark_spec(name) == benchmark.spec:
+    if name in stored and store.benchmark_spec(name) == benchmark.spec and not store.benchmark_lacks(name):
         return store.benchmark_digest(name)
     data = benchmark.load(fetcher)
     log.info("%s: %d items registered", name, data.items.height)

@@ -47,16 +47,11 @@ class BenchmarkTables:
             "n_items": len(data.items),
             "registered_at": datetime.now(UTC),
         }
+        self._write_items(digest, _check_items(spec, data))
         held = self._rows().filter(pl.col("name") == spec.name)
         unchanged = [k for k in row if k != "registered_at"]
         if len(held) and all(held[k][0] == row[k] for k in unchanged):
             return digest
-        items = _check_items(spec, data)
-        keys = self._sequences.add(items["sequence"].to_list())
-        content = (
-            items.with_columns(pl.Series(KEY, keys)).select(ITEMS_SCHEMA.names).to_arrow().cast(ITEMS_SCHEMA)
-        )
-        self._connection.create(f"{ITEMS_PREFIX}{digest}", content)
         table = self._connection.write(BENCHMARKS, SCHEMAS[BENCHMARKS])
         with writing(self._connection.uri):
             (
@@ -66,6 +61,26 @@ class BenchmarkTables:
                 .execute(pa.Table.from_pylist([row], schema=SCHEMAS[BENCHMARKS]))
             )
         return digest
+
+    def _write_items(self, digest: str, items: pl.DataFrame) -> None:
+        keys = self._sequences.add(items["sequence"].to_list())
+        content = (
+            items.with_columns(pl.Series(KEY, keys)).select(ITEMS_SCHEMA.names).to_arrow().cast(ITEMS_SCHEMA)
+        )
+        table, made = self._connection.create(f"{ITEMS_PREFIX}{digest}", content)
+        if not made and table.count_rows() != len(content):  # damaged: what has this digest is of one size
+            with writing(self._connection.uri):
+                table.add(content, mode="overwrite")
+
+    def lacks(self, name: str) -> str:
+        """Return what is gone of a benchmark, in words; see :meth:`FeatureStore.benchmark_lacks`."""
+        row = self.row(name)
+        items = self._connection.read(f"{ITEMS_PREFIX}{row['digest']}")
+        if items is None or items.rows != row["n_items"]:
+            held = "none" if items is None else items.rows
+            return f"has {held} of its {row['n_items']} items"
+        known = self._sequences.holds(items.frame([KEY])[KEY].to_list())
+        return "" if known else "refers to sequences the store lacks"
 
     def _rows(self) -> pl.DataFrame:
         table = self._connection.read(BENCHMARKS)

@@ -10,13 +10,14 @@ import polars as pl
 
 from glmstore.errors import StoreError
 from glmstore.sequences.normalise import seq_keys
+from glmstore.store.benchmarks import BenchmarkTables
 from glmstore.store.connection import Connection
 from glmstore.store.features import FeatureTables
-from glmstore.store.keys import key_words
 from glmstore.store.maintenance import orphan_tables
 from glmstore.store.migrations import stored_version
 from glmstore.store.results import ResultTables
-from glmstore.store.schema import BENCHMARKS, ITEMS_PREFIX, KEY, SCHEMA_VERSION, SCHEMAS, SEQUENCES, VECTOR
+from glmstore.store.schema import KEY, SCHEMA_VERSION, SCHEMAS, SEQUENCES, VECTOR
+from glmstore.store.sequences import SequenceTable
 from glmstore.store.snapshots import Snapshots
 from glmstore.store.table import PinnedTable, vectors_of
 from glmstore.store.views import ViewCatalogue, ViewRecord
@@ -141,18 +142,10 @@ def _view_rows(record: ViewRecord, tokens: int | None, table: PinnedTable) -> It
 
 
 def _benchmarks(connection: Connection) -> Iterator[str]:
-    table, sequences = connection.read(BENCHMARKS), connection.read(SEQUENCES)
-    if table is None:
-        return
-    for row in table.frame(["name", "digest", "n_items"]).iter_rows(named=True):
-        items = connection.read(f"{ITEMS_PREFIX}{row['digest']}")
-        if items is None or items.rows != row["n_items"]:
-            held = "none" if items is None else items.rows
-            yield f"benchmark {row['name']} has {held} of its {row['n_items']} items. Register it again."
-            continue
-        words = key_words(items.frame([KEY])[KEY].to_list())
-        if sequences is None or (sequences.keys.locate(words) < 0).any():
-            yield f"benchmark {row['name']} refers to sequences the store lacks. Register it again."
+    benchmarks = BenchmarkTables(connection, SequenceTable(connection))
+    for name in benchmarks.frame()["name"]:
+        if problem := benchmarks.lacks(name):
+            yield f"benchmark {name} {problem}. Register it again."
 
 
 def _snapshots(connection: Connection) -> Iterator[str]:

@@ -27,7 +27,8 @@ class RecordStore(OpenStore):
     def register_benchmark(self, spec: BenchmarkSpec, data: BenchmarkData) -> str:
         """Store a benchmark with its items and sequences; return the digest of its items.
 
-        The same again changes nothing; other items replace the old ones in one commit.
+        The same again changes nothing, but for items or sequences that have gone missing, which are stored
+        again; other items replace the old ones in one commit.
 
         Raises
         ------
@@ -47,9 +48,15 @@ class RecordStore(OpenStore):
         Raises
         ------
         UnknownNameError
-            If no such benchmark is registered here; so for the three methods below.
+            If no such benchmark is registered here; so for the four methods below.
+        StoreError
+            If its items are gone.
         """
         return self._benchmark_tables.items(name)
+
+    def benchmark_lacks(self, name: str) -> str:
+        """Return which of a benchmark's items or sequences are gone, in words; empty where none are."""
+        return self._benchmark_tables.lacks(name)
 
     def benchmark_facts(self, name: str) -> dict[str, float | int | str]:
         """Return what was measured when the benchmark was loaded: noise ceiling, rows left out, …."""

@@ -76,6 +76,10 @@ class SequenceTable:
                 key, f"key {key} names no sequence of this store{others}", "Call add_sequences first"
             )
 
+    def holds(self, keys: Sequence[str]) -> bool:
+        """Tell whether each of these keys names a stored sequence; SequenceKeyError for a malformed one."""
+        return bool((self._locate(keys) >= 0).all())
+
     def _locate(self, keys: Sequence[str]) -> np.ndarray:
         words = key_words(keys)
         table = self._connection.read(SEQUENCES)

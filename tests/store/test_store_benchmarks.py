@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import polars as pl
 import pytest
 
-from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec
+from glmstore.benchmarks.base import Benchmark, BenchmarkData, BenchmarkSpec
+from glmstore.benchmarks.registering import ensure_benchmark
+from glmstore.data.fetch import Fetcher
 from glmstore.errors import AlphabetError, LabelError, TableError, UnknownNameError
 from glmstore.sequences.normalise import seq_key
 from glmstore.store import FeatureStore
@@ -62,6 +67,26 @@ def test_registering_the_same_again_changes_nothing(store: FeatureStore) -> None
     before = store.benchmarks()
     store.register_benchmark(SPEC, BenchmarkData(items()))
     assert store.benchmarks().equals(before)
+
+
+@pytest.mark.parametrize("damage", ["its items", "some of its items", "its sequences"])
+def test_what_has_gone_missing_of_a_benchmark_is_stored_again(disk_store: FeatureStore, damage: str) -> None:
+    data = BenchmarkData(items())
+    digest = disk_store.register_benchmark(SPEC, data)
+    tables = {"its items": f"benchmark_items_{digest}", "its sequences": "sequences"}
+    if damage in tables:
+        shutil.rmtree(Path(disk_store.uri) / f"{tables[damage]}.lance")
+    else:
+        disk_store._connection.handle(f"benchmark_items_{digest}").delete("item_id = 'i3'")
+    benchmark = Benchmark(SPEC, lambda _: data)
+    store = FeatureStore.open(disk_store.uri)
+    assert store.benchmark_lacks("toy_mpra")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("glmstore.benchmarks.registering.BENCHMARKS", {"toy_mpra": benchmark})
+        assert ensure_benchmark(store, "toy_mpra", Fetcher()) == digest
+    assert store.benchmark_items("toy_mpra").drop("seq_key").equals(items())
+    assert not store.benchmark_lacks("toy_mpra")
+    assert store.check().ok
 
 
 def test_changed_items_replace_the_old_and_a_snapshot_keeps_them(any_store: FeatureStore) -> None:
@@ -125,6 +150,12 @@ def test_an_empty_or_ragged_benchmark_is_refused(store: FeatureStore) -> None:
 
 def test_an_unknown_benchmark_is_answered_with_the_nearest(store: FeatureStore) -> None:
     store.register_benchmark(SPEC, BenchmarkData(items()))
-    for ask in (store.benchmark_items, store.benchmark_facts, store.benchmark_spec, store.benchmark_digest):
+    for ask in (
+        store.benchmark_items,
+        store.benchmark_facts,
+        store.benchmark_spec,
+        store.benchmark_digest,
+        store.benchmark_lacks,
+    ):
         with pytest.raises(UnknownNameError, match="Did you mean toy_mpra"):
             ask("toy_mpr")
