@@ -139,9 +139,9 @@ def note(*words):
     with open(os.environ["CALLED"], "a") as file:
         print(*words, file=file)
 
-note(os.environ["CUDA_VISIBLE_DEVICES"], os.getpid(), *sys.argv[1:])
 try:
-    time.sleep(60)
+    note(os.environ["CUDA_VISIBLE_DEVICES"], os.getpid(), *sys.argv[1:])
+    time.sleep(300)
 except KeyboardInterrupt:
     time.sleep(0.5)
 """
@@ -173,7 +173,7 @@ def gpu_workers(folder: Path, gpus: int) -> Iterator[subprocess.Popen[bytes]]:
 
 def called(folder: Path, times: int) -> dict[str, tuple[int, str]]:
     """Wait for so many workers; return the pid and the arguments of each by the GPU that it sees."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         lines = (folder / "called").read_text().splitlines() if (folder / "called").exists() else []
         if len(lines) == times:
@@ -201,7 +201,7 @@ def test_the_gpu_workers_end_together_and_in_error_unless_told_to(tmp_path: Path
         workers = called(tmp_path, 2)
         pids = [pid for pid, _ in workers.values()]
         os.kill(process.pid if how == "told to end" else pids[0], signal.SIGTERM)
-        code = process.wait(timeout=10)
+        code = process.wait(timeout=60)
         assert (code == 0) == (how == "told to end")
     assert not any(psutil.pid_exists(pid) for pid in pids)
     assert (tmp_path / "called").read_text().count("told") == 2

@@ -73,6 +73,13 @@ def test_a_store_at_a_snapshot_refuses_every_write_by_name(
     assert store.views()["rows"].to_list() == [20]
 
 
+def test_a_snapshot_cannot_be_forgotten_by_a_store_that_is_open_at_it(store: FeatureStore) -> None:
+    fixed = store.at(store.snapshot("fixed"))
+    with pytest.raises(ReadOnlySnapshotError, match="snapshot 'fixed', which never changes"):
+        fixed.forget_snapshot("fixed")
+    assert store.snapshots()["name"].to_list() == ["fixed"]
+
+
 def test_snapshots_are_listed_with_their_time(store: FeatureStore, fill) -> None:
     assert store.snapshots().height == 0
     fill(store)
@@ -82,8 +89,9 @@ def test_snapshots_are_listed_with_their_time(store: FeatureStore, fill) -> None
     frame = store.snapshots()
     assert frame["name"].to_list() == ["b", unnamed.name]
     assert frame.schema["created_at"] == pl.Datetime("us", "UTC")
-    assert all(before <= when <= datetime.now(UTC) for when in frame["created_at"])
-    assert unnamed.name.startswith(f"{before:%Y%m%d}T")
+    after = datetime.now(UTC)
+    assert all(before <= when <= after for when in frame["created_at"])
+    assert unnamed.name.startswith((f"{before:%Y%m%d}T", f"{after:%Y%m%d}T"))
 
 
 def test_a_name_is_taken_once_and_must_be_plain(store: FeatureStore) -> None:
