@@ -41,7 +41,7 @@ def prefect_server() -> Iterator[None]:
         return
     port = free_port()
     server = subprocess.Popen(  # noqa: S603  (this very module)
-        [sys.executable, "-m", __name__, str(port)],
+        [sys.executable, "-P", "-m", __name__, str(port)],  # not a `flows` of the folder one happens to be in
         stdin=subprocess.PIPE,
         start_new_session=True,
         env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"},
