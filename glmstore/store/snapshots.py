@@ -177,6 +177,7 @@ class Snapshots:
         UnknownNameError
             If there is none of this name.
         """
+        self._connection.require_writable()
         held = self.get(snapshot)
         table = self._connection.write(SNAPSHOTS, SCHEMAS[SNAPSHOTS])
         with writing(self._connection.uri):

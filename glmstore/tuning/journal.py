@@ -76,9 +76,11 @@ class StudyFiles:
         """Show, for as long as the block runs, that this worker is alive; give its name."""
         worker = uuid4().hex
         path = self._worker(worker)
-        with FileLock(path):
-            yield worker
-        path.unlink(missing_ok=True)
+        try:
+            with FileLock(path):
+                yield worker
+        finally:
+            path.unlink(missing_ok=True)
 
     def is_at_work(self, worker: str | None) -> bool:
         """Return whether the worker of this name still runs."""

@@ -216,3 +216,4 @@ def test_a_trial_that_fails_says_why_and_stays_in_the_budget(
         run_trials(store, ref)
     assert remaining(ref) == 6
     assert len(trials(ref, TrialState.FAIL)) == 1
+    assert not list(tmp_path.glob("*.worker-*"))
