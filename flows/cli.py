@@ -142,7 +142,7 @@ def _start(suite: Suite, uri: str, *, force: bool, runner: str) -> Exception | N
 
 
 def _leave(number: int, frame: object) -> None:  # noqa: ARG001  (a signal handler's signature)
-    """Exit in order, so that the server which Prefect started for this run is stopped with it."""
+    """Exit in order, so that the server which was started for this run is stopped with it."""
     sys.exit(128 + number)
 
 

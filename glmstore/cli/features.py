@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glmstore.cli.asked import GIVEN as GIVEN
 from glmstore.cli.asked import Asked, embed_command, find_asked, lacking
 from glmstore.cli.console import emit_json, print_table, to_stdout
 from glmstore.cli.options import Json, Store, View, help_text, open_existing, stored_view

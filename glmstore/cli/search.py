@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glmstore.cli.asked import GIVEN
 from glmstore.cli.console import emit_json, print_table
-from glmstore.cli.features import GIVEN
 from glmstore.cli.inputs import checked
 from glmstore.cli.options import Json, Store, View, help_text, open_existing, stored_view
 

@@ -130,7 +130,7 @@ def materialize_many(
         Called with (sequences done, sequences to embed).
     devices
         Torch devices. Several, where one may stand more than once, share the work: each is served by a
-        process of its own that holds the model once. None: the one of the settings.
+        process of its own that holds the model once. Empty: the one of the settings.
 
     Returns
     -------

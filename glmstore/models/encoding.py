@@ -1,4 +1,4 @@
-"""One token per nucleotide: how sequences become padded batches, and how strands are turned."""
+"""What fits into a model's context, and one token a nucleotide: from sequences to padded batches."""
 
 from __future__ import annotations
 

@@ -79,7 +79,8 @@ def find_adapter(name: str) -> Path:
     known = beside.names("adapters")
     if name in known and (folder := beside.fetched("adapters", name)) is not None:
         return folder
-    raise UnknownNameError("adapter", name, known, hint="A folder's path does as well.")
+    hint = "Looked for beside the default store (GLMSTORE_STORE); a folder's path does as well."
+    raise UnknownNameError("adapter", name, known, hint)
 
 
 def _spec(name: str, manifest: Manifest, base: ModelSpec) -> ModelSpec:

@@ -61,8 +61,12 @@ class OpenStore:
             If a newer glmstore wrote it; an older one opens, and waits for :meth:`migrate`.
         StoreNotWritableError
             If it would have to be made where nothing can be written.
+        UnsafeStorageError, UnfitStorageError
+            If it lies in object storage that loses rows, or that cannot delete in bulk.
+        S3UnavailableError, S3RefusedError
+            If the object storage is away for now, or the credentials may not even look.
         StoreError
-            If a LanceDB database of another kind lies there.
+            If a LanceDB database of another kind or a file lies there, or no store can.
         """
         connection = Connection.open(uri, create=create)
         layout = migrations.stored_version(connection)
