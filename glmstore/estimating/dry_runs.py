@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from glmstore.benchmarks.plans import ViewRequest
 from glmstore.errors import GlmstoreError, PlanError
 from glmstore.estimating.clock import Clock
-from glmstore.estimating.devices import available_memory, planned_device
+from glmstore.estimating.devices import available_memory
 from glmstore.estimating.features import FeatureEstimate, FeatureRequest, estimate_features
 from glmstore.estimating.plan import Plan
 from glmstore.estimating.shelf import Shelf
 from glmstore.estimating.work import Ledger, note_adapters, note_explanations, note_probes, note_variants
 from glmstore.estimating.workload import Workload
+from glmstore.extraction.hardware import resolve_device
 from glmstore.finetuning import FineTuneSettings
 from glmstore.models.catalogue import get_model
 from glmstore.planning import FeatureUse, feature_uses
@@ -40,17 +41,13 @@ class DryRun:
         Plan as if the store were empty.
     own
         Benchmarks that are neither in the registry nor in the store.
-    device
-        Torch device the run would use; None takes that of the settings.
-    price_per_hour
-        Of the device; None leaves costs unknown.
     announce
         Told the name of each model before it is timed.
 
     Raises
     ------
     DeviceError
-        If this machine has no such device.
+        If this machine has no such device as the settings name.
     StoreVersionError
         If this glmstore cannot read the store.
     """
@@ -61,15 +58,12 @@ class DryRun:
         *,
         force: bool = False,
         own: Iterable[Benchmark] = (),
-        device: str | None = None,
-        price_per_hour: float | None = None,
         announce: Callable[[str], None] | None = None,
     ) -> None:
-        self.device = planned_device(device)
+        self.device = resolve_device()
         self.shelf = Shelf(uri, own)
         self.ledger = Ledger(self.shelf, force=force)
         self._clock = Clock(self.device, seconds=CALIBRATION_SECONDS, announce=announce)
-        self._price = price_per_hour
         self._features: list[FeatureEstimate] = []
 
     def features(self, uses: Sequence[FeatureUse]) -> None:
@@ -137,7 +131,6 @@ class DryRun:
                 workload,
                 self.shelf.store,
                 self._clock,
-                price_per_hour=self._price,
                 force=self.ledger.force,
                 only_what_is_left=True,
             )
@@ -211,15 +204,13 @@ def suite_dry_run(
     *,
     force: bool = False,
     own: Iterable[Benchmark] = (),
-    device: str | None = None,
-    price_per_hour: float | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> Plan:
     """Plan every stage of a suite; a stage that would fail is named in the plan.
 
     Parameters and errors are those of :class:`DryRun`.
     """
-    run = DryRun(uri, force=force, own=own, device=device, price_per_hour=price_per_hour, announce=announce)
+    run = DryRun(uri, force=force, own=own, announce=announce)
     scoring = ZeroShotSettings()
     variants, tuned, explained = suite.variants, suite.finetune, suite.explain
     if suite.probes:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 
 from glmstore.estimating.calibration import SECONDS
 from glmstore.estimating.clock import Clock
-from glmstore.estimating.devices import available_memory, planned_device
+from glmstore.estimating.devices import available_memory
 from glmstore.estimating.features import FeatureRequest, estimate_features
 from glmstore.estimating.plan import Plan, Unplanned
 from glmstore.estimating.shelf import Shelf
 from glmstore.estimating.targets import read_target
 from glmstore.estimating.workload import Workload
+from glmstore.extraction.hardware import resolve_device
 
 TIMED_SECONDS = SECONDS
 
@@ -56,7 +57,7 @@ def plan_embedding(
     ChecksumError, TableError, LabelError
         If a benchmark's files are here and cannot be used.
     """
-    place = planned_device(device)
+    place = resolve_device(device)
     shelf, clock = Shelf(uri), Clock(place, seconds=TIMED_SECONDS, announce=announce)
     absent: list[Unplanned] = []
     if isinstance(target, str):

@@ -36,11 +36,12 @@ def pretraining_dry_run(config: PretrainConfig, name: str) -> Plan:
     TableError, AlphabetError, EmptySequenceError, WeightsError
         As :func:`glmstore.pretraining.pretrain` would.
     """
-    from glmstore.estimating.devices import available_memory, planned_device
+    from glmstore.estimating.devices import available_memory
+    from glmstore.extraction.hardware import resolve_device
     from glmstore.pretraining.corpus import load_corpus
     from glmstore.pretraining.train import Trainer
 
-    device = planned_device(config.device)
+    device = resolve_device(config.device)
     trainer = Trainer(config, load_corpus(config.fasta, config.holdout))
     present, seconds_before = _made_before(config, trainer.corpus.facts)
     a_step = _seconds_a_step(trainer.train_step)

@@ -36,10 +36,9 @@ class Quantity(Frozen):
             return bytes_text(self.value)
         return seconds_text(self.value) if self.unit == "seconds" else money_text(self.value)
 
-    def times(self, factor: float, how: str = "") -> Quantity:
+    def times(self, factor: float) -> Quantity:
         """Return a multiple of it, resting on the same basis."""
-        value = None if self.value is None else self.value * factor
-        return self.model_copy(update={"value": value, "how": how or self.how})
+        return self.model_copy(update={"value": None if self.value is None else self.value * factor})
 
 
 def unknown(unit: Unit, why: str) -> Quantity:

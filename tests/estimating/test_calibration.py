@@ -1,5 +1,7 @@
 """What is timed when a model is too large, or not here; seconds themselves are left to the machine."""
 
+from pathlib import Path
+
 import pytest
 
 from glmstore.errors import DeviceError, PlanError
@@ -7,7 +9,7 @@ from glmstore.estimating import calibration
 from glmstore.estimating.architecture import architecture_of
 from glmstore.estimating.calibration import Pass, calibrate
 from glmstore.estimating.clock import Clock
-from glmstore.estimating.devices import planned_device
+from glmstore.estimating.embedding import plan_embedding
 from glmstore.estimating.features import MILLION, FeatureRequest, estimate_features
 from glmstore.estimating.rehearsal import RehearsedModel
 from glmstore.estimating.workload import Workload, parse_shape
@@ -129,12 +131,10 @@ def test_cost_is_time_at_the_price_given_and_unknown_without_one(clock: Clock) -
     assert paid.time_per_million.value == pytest.approx(paid.time.value / 1000 * MILLION)
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(DeviceError, match="no torch device"):
-        planned_device("gpuu")
-    with pytest.raises(DeviceError, match="has no device 'cuda:77'"):
-        planned_device("cuda:77")
-    assert planned_device("cpu") == "cpu"
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    for device, says in (("gpuu", "no torch device"), ("cuda:77", "has no device 'cuda:77'")):
+        with pytest.raises(DeviceError, match=says):
+            plan_embedding("10x50", [FeatureRequest(model="kmer2")], str(tmp_path / "store"), device=device)
 
 
 def test_models_without_a_network_are_timed_as_they_are() -> None:
