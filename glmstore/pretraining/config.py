@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -141,11 +139,6 @@ class PretrainConfig(Frozen):
     def recipe(self) -> dict[str, Any]:
         """Return, as JSON data, every setting that changes the weights: no paths, no bookkeeping."""
         return self.model_dump(mode="json", exclude=_NOT_RECIPE)
-
-    def recipe_digest(self) -> str:
-        """Return sixteen hex digits that stand for the recipe."""
-        payload = json.dumps(self.recipe(), sort_keys=True).encode()
-        return hashlib.blake2b(payload, digest_size=8).hexdigest()
 
 
 class CorpusFacts(Frozen):

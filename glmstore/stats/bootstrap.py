@@ -82,20 +82,6 @@ def interval(
     return _percentile(run.value, run.resampled(item_rng, seed_rng, codes, n_resamples), codes, level)
 
 
-def across_twins(
-    metric: MetricLike,
-    y: np.ndarray,
-    predictions: Sequence[np.ndarray],
-    clusters: Sequence[str] | np.ndarray,
-    *,
-    n_resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval:
-    """Return :func:`interval` over initialisations (one [S, N] each) as well as probe seeds and clusters."""
-    return interval(metric, y, list(predictions), clusters, n_resamples=n_resamples, seed=seed, level=level)
-
-
 def paired_difference(
     metric: MetricLike,
     y: np.ndarray,

@@ -4,7 +4,6 @@ from glmstore.probing.settings import Tuned, TuneSettings
 from glmstore.tuning.study import (
     StudyRef,
     best,
-    best_hyperparameters,
     open_study,
     remaining,
     run_trials,
@@ -15,7 +14,6 @@ __all__ = [
     "TuneSettings",
     "Tuned",
     "best",
-    "best_hyperparameters",
     "open_study",
     "remaining",
     "run_trials",

@@ -218,11 +218,6 @@ def best(ref: StudyRef) -> Tuned:
     )
 
 
-def best_hyperparameters(ref: StudyRef) -> dict[str, Any]:
-    """Return the hyperparameters of the best trial; errors as of :func:`best`."""
-    return best(ref).hyperparameters
-
-
 def _value(trial: FrozenTrial) -> float:
     if trial.value is None:
         raise StudyError(f"trial {trial.number} finished without a score; delete its study and run it again.")

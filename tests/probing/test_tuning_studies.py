@@ -22,7 +22,6 @@ from glmstore.tuning import (
     StudyRef,
     TuneSettings,
     best,
-    best_hyperparameters,
     open_study,
     remaining,
     run_trials,
@@ -56,7 +55,7 @@ def test_a_search_starts_from_the_default_and_never_loses_to_it(store: FeatureSt
     assert found.default_score == first.value
     assert found.valid_score >= found.default_score
     assert (found.trials, found.pruned) == (6, len(trials(study, TrialState.PRUNED)))
-    assert best_hyperparameters(study)["batch_size"] == 64
+    assert best(study).hyperparameters["batch_size"] == 64
     assert run_trials(store, study) == 0
 
 

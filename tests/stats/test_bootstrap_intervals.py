@@ -9,7 +9,7 @@ import pytest
 
 from glmstore.errors import LabelError, ShapeError, UnknownNameError
 from glmstore.metrics import METRICS
-from glmstore.stats.bootstrap import across_twins, interval, paired_difference
+from glmstore.stats.bootstrap import interval, paired_difference
 from glmstore.stats.multiplicity import benjamini_hochberg
 from glmstore.stats.permutation import permuted_labels
 
@@ -77,11 +77,11 @@ def test_initialisations_are_resampled_as_well_as_probe_seeds() -> None:
     rng = np.random.default_rng(7)
     good = np.stack([p + 0.1 * rng.normal(size=len(p)) for _ in range(3)])
     bad = np.stack([p + 3.0 * rng.normal(size=len(p)) for _ in range(2)])
-    found = across_twins("pearson_r", y, [good, bad], CLUSTERS)
+    found = interval("pearson_r", y, [good, bad], CLUSTERS)
     means = [np.mean([np.corrcoef(y, s)[0, 1] for s in twin]) for twin in (good, bad)]
     assert found.value == pytest.approx(np.mean(means))
     assert found.low < means[1] + 0.1 < means[0] - 0.1 < found.high
-    assert across_twins("pearson_r", y, [good], CLUSTERS) == interval("pearson_r", y, good, CLUSTERS)
+    assert interval("pearson_r", y, [good], CLUSTERS) == interval("pearson_r", y, good, CLUSTERS)
 
 
 def test_a_paired_difference_is_narrower_than_two_intervals_apart() -> None:
