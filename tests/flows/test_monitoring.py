@@ -400,6 +400,8 @@ UNREACHABLE = {
 }
 BUILD = """
 from flows.build_features import BuildFeaturesConfig, build_features
+from tasks import policies
+policies.RETRY_DELAYS_S[:] = [0.1, 0.1]
 use = {"benchmark": "toy_gc", "view": {"model": "kmer2"}}
 build_features(BuildFeaturesConfig(store="s3://bucket/store", uses=[use]))
 """
