@@ -140,12 +140,6 @@ class S3UnavailableError(StoreError, ConnectionError):
     exit_code = 1
 
 
-class LeaseHeldError(StoreError):
-    """Somebody else went on holding a lease for longer than was waited."""
-
-    exit_code = 1
-
-
 class MissingFeaturesError(StoreError, KeyError):
     """Keys that a view does not hold."""
 

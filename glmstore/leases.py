@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from hashlib import blake2b
 
 from glmstore import metering
-from glmstore.errors import LeaseHeldError, StoreError
+from glmstore.errors import StoreError
 from glmstore.objects import Objects, open_objects
 
 SECONDS = 60.0
@@ -124,22 +124,17 @@ def try_lease(uri: str, name: str, seconds: float = SECONDS) -> Iterator[Held | 
 
 
 @contextmanager
-def lease(
-    uri: str, name: str, seconds: float = SECONDS, *, patience_s: float | None = None
-) -> Iterator[Held]:
+def lease(uri: str, name: str, seconds: float = SECONDS) -> Iterator[Held]:
     """Hold a lease for the length of a block, waiting while another process holds it.
 
     Parameters
     ----------
     uri, name, seconds
-        As of :func:`try_lease`. A holder that was killed is waited for as long as `seconds` of its own.
-    patience_s
-        How long to wait for a holder that lives; None: for ever.
+        As of :func:`try_lease`. A holder that was killed is waited for as long as `seconds` of its own, one
+        that lives for ever.
 
     Raises
     ------
-    LeaseHeldError
-        If it was waited for in vain.
     StoreError
         If the storage refuses or does not answer.
     """
@@ -151,10 +146,6 @@ def lease(
                     metering.lease_waited(time.monotonic() - begun)
                 yield held
                 return
-        if patience_s is not None and time.monotonic() - begun > patience_s:
-            raise LeaseHeldError(
-                f"{name}: another process has held it for {patience_s:.0f} s. Try again later."
-            )
         waited = True
         time.sleep(min(1.0, seconds / 10) * random.uniform(0.5, 1.5))
 

@@ -20,7 +20,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from glmstore import metering
 from glmstore.config import Settings
-from glmstore.errors import DeviceMemoryError, GlmstoreError, LeaseHeldError, WorkerError
+from glmstore.errors import DeviceMemoryError, GlmstoreError, WorkerError
 from glmstore.leases import Held, lease
 from glmstore.objects.s3_errors import BUSY, LANCE_AWAY, LANCE_BUSY
 from tasks.monitoring import watch_this_process
@@ -63,7 +63,6 @@ TRANSIENT = (
     ),
     Passing(
         "another writer was first",
-        types=(LeaseHeldError,),
         says="commit conflict|too many concurrent writers|incompatible transaction.*overwrite",
     ),
     Passing(

@@ -50,7 +50,6 @@ PASSING = {
     "Lance and half an answer": RuntimeError(LANCE_PUT + "HTTP error: error decoding response body"),
     "another writer": RuntimeError("lance error: Retryable commit conflict for version 5: preempted"),
     "a table made by two": RuntimeError("Incompatible transaction: this Append ran against Overwrite"),
-    "a holder that lives long": errors.LeaseHeldError("create t: held"),
     "a busy Prefect server": http_answer(503),
     "too many requests": http_answer(429),
     "a server that hung up": httpx.RemoteProtocolError("disconnected"),
