@@ -33,8 +33,12 @@ What the store holds already is not computed again.
   glmstore run my.csv -m gpn-mini -m shuf_weights:gpn-mini:0 -m rand_proj:96:0
 """
 
+TABLE_ONLY = ("sequence", "label", "split", "name")
+"""Options that say how a table is read."""
+
 
 def run(
+    ctx: typer.Context,
     target: Annotated[
         str, typer.Argument(metavar="SUITE|BENCHMARK|FILE", help="demo, full, a benchmark, or a CSV/TSV.")
     ],
@@ -88,6 +92,7 @@ def run(
         seeds=seeds,
         name=name,
     )
+    _refuse_unread(ctx, target, is_table=own is not None)
     if dry_run:
         _foresee(suite, own, uri, force=force, json=json)
         return
@@ -99,6 +104,19 @@ def run(
     show_outcome(uri, suite, json=json)
     if failed:
         raise failed
+
+
+def _refuse_unread(ctx: typer.Context, target: str, *, is_table: bool) -> None:
+    """Refuse options that are of no use for this target, rather than leave them unread."""
+    from glmstore.benchmarks.suites import SUITES
+
+    unread = {} if is_table else dict.fromkeys(TABLE_ONLY, f"{target} is no table, and only one is read so.")
+    if target in SUITES:
+        unread["seeds"] = f"the suite {target} has its own number of them."
+    for option, why in unread.items():
+        source = ctx.get_parameter_source(option)
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(why, param_hint=f"--{option}")
 
 
 def _foresee(suite: Suite, own: Benchmark | None, uri: str, *, force: bool, json: bool) -> None:

@@ -8,9 +8,12 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli import run
 from glmstore.benchmarks.base import Benchmark
 from glmstore.benchmarks.suites import Suite, get_suite, panel, with_twins
+from glmstore.cli import main_app
 from glmstore.cli.suites import find_suite, register_own, require_runnable
 from glmstore.errors import (
     DuplicateNameError,
@@ -167,3 +170,20 @@ def test_a_network_on_one_hot_is_trained_once_where_lengths_are_equal(asked: Ask
     assert (plan.token_heads, plan.token_models) == (("cnn",), ("onehot",))
     (uneven,) = asked("gpn-mini", uneven=True).probes
     assert uneven.token_heads == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["demo", "--seeds", "5"], "Invalid value for --seeds: the suite demo has its own number of them"),
+        (["demo", "--name", "mine"], "Invalid value for --name: demo is no table"),
+        (["sortseq_lac", "--split", "homology"], "Invalid value for --split: sortseq_lac is no table"),
+        (["sortseq_lac", "--label", "activity"], "Invalid value for --label: sortseq_lac is no table"),
+    ],
+)
+def test_an_option_that_the_target_does_not_read_is_refused(arguments: list[str], says: str) -> None:
+    app = main_app()
+    app.command("run")(run)
+    result = CliRunner().invoke(app, ["run", *arguments, "--dry-run"], env={"TERMINAL_WIDTH": "120"})
+    assert result.exit_code == 2
+    assert says in result.stderr
