@@ -55,7 +55,7 @@ def _mark_sites(axes: Axes, sites: Sequence[Site]) -> None:
 
 
 def saliency_logo(
-    panels: Sequence[tuple[str, np.ndarray]], sites: Sequence[Site] = (), *, unit: str, title: str = ""
+    panels: Sequence[tuple[str, np.ndarray]], sites: Sequence[Site] = (), *, unit: str
 ) -> Figure:
     """Draw attributions as letters, one panel under the other.
 
@@ -67,8 +67,6 @@ def saliency_logo(
         Known sites, shaded and named.
     unit
         What the height of a letter means.
-    title
-        Above all panels.
     """
     import logomaker
     import pandas as pd  # type: ignore[import-untyped]
@@ -86,12 +84,10 @@ def saliency_logo(
         axes.set_xlim(-0.5, length - 0.5)
         _tidy(axes)
     rows[-1].set_xlabel("position (0-based)")
-    if title:
-        figure.suptitle(title, fontsize=10, color=_INK)
     return figure
 
 
-def gia_boxes(results: Sequence[Importance], *, unit: str, title: str = "") -> Figure:
+def gia_boxes(results: Sequence[Importance], *, unit: str) -> Figure:
     """Draw, for every set of sites, the predictions on the backgrounds, with the control, and with the sites.
 
     Boxes hold the middle half of the backgrounds with the median, whiskers the 5th to the 95th percentile.
@@ -138,8 +134,6 @@ def gia_boxes(results: Sequence[Importance], *, unit: str, title: str = "") -> F
         frameon=False,
         fontsize=8,
     )
-    if title:
-        figure.suptitle(title, fontsize=10, color=_INK)
     return figure
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from glmstore.data.kmers import KmerSets
 from glmstore.sequences.onehot import reverse_complement
 
+_K, _ROUNDS = 10, 16  # length of k-mers, rounds of MinHash
 _DIRECTIONS = (("train", "valid"), ("train", "test"), ("valid", "test"))
 
 
@@ -47,7 +48,7 @@ class Leakage:
 
 
 def leakage_report(
-    sequences: Sequence[str], split: Sequence[str], *, k: int = 10, near: float | None = 0.5, rounds: int = 16
+    sequences: Sequence[str], split: Sequence[str], *, near: float | None = 0.5
 ) -> tuple[Leakage, ...]:
     """Count the leaks from train to valid, train to test, and valid to test.
 
@@ -57,13 +58,13 @@ def leakage_report(
         Normalised sequences.
     split
         The part of each: train, valid or test.
-    k, near, rounds
-        Length of the k-mers, Jaccard index from which two sequences are near duplicates, and MinHash rounds.
-        With `near` None only exact and reverse-complement duplicates are counted, in a fraction of the time.
+    near
+        Jaccard index of their 10-mers from which two sequences are near duplicates. None: only exact and
+        reverse-complement duplicates are counted, in a fraction of the time.
     """
     parts = np.asarray(split, dtype=str)
-    sets = KmerSets(sequences, k) if near is not None else None
-    sketches = [sets.minhash(index) for index in range(rounds)] if sets is not None else []
+    sets = KmerSets(sequences, _K) if near is not None else None
+    sketches = [sets.minhash(index) for index in range(_ROUNDS)] if sets is not None else []
     report = []
     for seen, held_out in _DIRECTIONS:
         known = np.flatnonzero(parts == seen)

@@ -112,15 +112,13 @@ class Table:
         return normalise_all(self.column(name).to_list(), records, ambiguous=ambiguous)
 
 
-def read_table(path: str | Path, *, separator: str | None = None) -> Table:
+def read_table(path: str | Path) -> Table:
     """Read a delimited file with a header, plain or gzip-compressed.
 
     Parameters
     ----------
     path
-        ``.csv``, ``.tsv`` or ``.txt``, with or without ``.gz``.
-    separator
-        The delimiter; by default a comma for ``.csv`` and a tab for the others.
+        ``.csv``, separated by commas, or ``.tsv`` or ``.txt``, by tabs; with or without ``.gz``.
 
     Raises
     ------
@@ -131,7 +129,7 @@ def read_table(path: str | Path, *, separator: str | None = None) -> Table:
     """
     path = Path(path)
     with open_text(path) as file:
-        reader = csv.reader(file, delimiter=separator or _separator(path), strict=True)
+        reader = csv.reader(file, delimiter=_separator(path), strict=True)
         rows, lines = [], []
         try:
             header = [name.strip() for name in next(reader, [])]
@@ -187,7 +185,7 @@ def iter_fasta(path: str | Path) -> Iterator[tuple[str, str]]:
     yield name, "".join(parts)
 
 
-def read_fasta(path: str | Path, *, ambiguous: str = "refuse") -> dict[str, str]:
+def read_fasta(path: str | Path) -> dict[str, str]:
     """Return normalised sequences by name, in file order.
 
     Raises
@@ -201,7 +199,7 @@ def read_fasta(path: str | Path, *, ambiguous: str = "refuse") -> dict[str, str]
     for name, sequence in iter_fasta(path):
         if name in records:
             raise TableError(f"{Path(path).name}: two records are called {name!r}. Names must be unique.")
-        records[name] = normalise(sequence, f"{Path(path).name} record {name!r}", ambiguous=ambiguous)
+        records[name] = normalise(sequence, f"{Path(path).name} record {name!r}")
     return records
 
 

@@ -16,9 +16,12 @@ from glmstore.sequences.onehot import reverse_complement
 
 TRAIN, VALID, TEST = "train", "valid", "test"
 FRACTIONS = (0.8, 0.1, 0.1)
+"""Shares of train, valid and test; the parts of a finite set differ from them by chance."""
+K, CONTAINMENT, MIN_SHARED, ROUNDS = 10, 0.3, 8, 32
+"""What links two sequences of a homology cluster, and how often pairs are proposed."""
 
 
-def hash_split(keys: Sequence[str], fractions: tuple[float, float, float] = FRACTIONS) -> list[str]:
+def hash_split(keys: Sequence[str]) -> list[str]:
     """Split by content: the first 16 hex digits of the key, read as a fraction of 2^64, fall into a part.
 
     A sequence is in the same part in whichever benchmark and order it comes, and adding items moves none.
@@ -27,10 +30,8 @@ def hash_split(keys: Sequence[str], fractions: tuple[float, float, float] = FRAC
     ----------
     keys
         Content keys (`glmstore.sequences.normalise.seq_key`).
-    fractions
-        Shares of train, valid and test; they sum to 1. The parts of a finite set differ from them by chance.
     """
-    to_train, to_valid = fractions[0], fractions[0] + fractions[1]
+    to_train, to_valid = FRACTIONS[0], FRACTIONS[0] + FRACTIONS[1]
     places = [int(key[:16], 16) / 2**64 for key in keys]
     return [TRAIN if place < to_train else VALID if place < to_valid else TEST for place in places]
 
@@ -57,34 +58,32 @@ def chromosome_split(chromosomes: Sequence[str], valid: Collection[str], test: C
     return [VALID if name in valid else TEST if name in test else TRAIN for name in chromosomes]
 
 
-def homology_clusters(
-    sequences: Sequence[str], *, k: int = 10, containment: float = 0.3, min_shared: int = 8, rounds: int = 32
-) -> NDArray[np.int64]:
+def homology_clusters(sequences: Sequence[str]) -> NDArray[np.int64]:
     """Group sequences that resemble one another on either strand, directly or through others.
 
     Two sequences are linked if they are equal, if one is the other's reverse complement, or if they share at
-    least `min_shared` canonical k-mers that make up at least `containment` of the smaller set; linked
+    least `MIN_SHARED` canonical k-mers that make up at least `CONTAINMENT` of the smaller set; linked
     sequences are one cluster (single linkage). At 10-mers and 0.3, full-length copies of 171 nt are
     linked in 99 % of cases at 95 % identity and in 65 % at 90 %, and tiles that overlap by a third in all.
 
     Pairs are proposed by MinHash, so work grows linearly with the number of sequences; a pair of Jaccard
-    index J is proposed with a probability of about ``1 - (1 - J)^rounds`` (0.999 at J = 0.2).
+    index J is proposed with a probability of about ``1 - (1 - J)^ROUNDS`` (0.999 at J = 0.2).
 
     Returns
     -------
     int64 [N], clusters numbered from 0 in the order of their first sequence.
     """
-    sets = KmerSets(sequences, k)
+    sets = KmerSets(sequences, K)
     seen: dict[str, int] = {}
     canonical = (min(sequence, reverse_complement(sequence)) for sequence in sequences)
     components = np.array([seen.setdefault(one, len(seen)) for one in canonical], np.int64)
-    for index in range(rounds):
+    for index in range(ROUNDS):
         left, right = _neighbours(sets.minhash(index))
         apart = components[left] != components[right]
         left, right = left[apart], right[apart]
         common = sets.shared(left, right)
         smaller = np.minimum(sets.sizes[left], sets.sizes[right])
-        linked = (common >= min_shared) & (common >= containment * smaller)
+        linked = (common >= MIN_SHARED) & (common >= CONTAINMENT * smaller)
         components = _join(components, left[linked], right[linked])
     _, first, inverse = np.unique(components, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
@@ -92,11 +91,7 @@ def homology_clusters(
     return rank[inverse]
 
 
-def homology_split(
-    sequences: Sequence[str],
-    clusters: NDArray[np.int64] | None = None,
-    fractions: tuple[float, float, float] = FRACTIONS,
-) -> list[str]:
+def homology_split(sequences: Sequence[str], clusters: NDArray[np.int64] | None = None) -> list[str]:
     """Split so that no homology cluster is in two parts.
 
     Clusters, in the order of the hash of their least content key, fill test, then validation, up to their
@@ -109,8 +104,6 @@ def homology_split(
         Normalised sequences.
     clusters
         int [N]; `homology_clusters` of the sequences when not given.
-    fractions
-        Shares of train, valid and test by number of sequences.
 
     Raises
     ------
@@ -122,7 +115,7 @@ def homology_split(
     for label, key in zip(labels.tolist(), seq_keys(sequences), strict=True):
         least[label] = min(key, least.get(label, key))
     sizes = np.bincount(labels)
-    room = {TEST: fractions[2] * len(labels), VALID: fractions[1] * len(labels)}
+    room = {TEST: FRACTIONS[2] * len(labels), VALID: FRACTIONS[1] * len(labels)}
     part_of: dict[int, str] = {}
     # A key that is the least of many is small, so it is hashed again before clusters are put in its order.
     for label in sorted(least, key=lambda one: seq_key(least[one])):

@@ -83,17 +83,17 @@ class Family:
         middle = {"default_layer": (shape["n_layers"] + 1) // 2}
         return ModelSpec(**{**middle, **self.traits, **shape, **facts})
 
-    def tiny_model(self, seed: int = 0) -> LanguageModel:
+    def tiny_model(self) -> LanguageModel:
         """Return the tiny network with its tokenizer: the same code as the published models, on CPU."""
         from glmstore.models.architectures.language_model import LanguageModel
 
-        network = self.untrained_network(self.tiny, seed)
+        network = self.untrained_network(self.tiny, 0)
         tokenizer = self.tiny_tokenizer() if self.tiny_tokenizer else self.tokenizer(self.tiny, None)
         spec = self.describe(
             self.tiny,
             name=f"tiny-{self.name}",
             summary=f"A tiny {self.name} with random weights.",
-            revision=f"{self.recipe(self.tiny)}-seed{seed}",
+            revision=f"{self.recipe(self.tiny)}-seed0",
             tokenizer_sha256=tokenizer.sha256,
             n_parameters=sum(p.numel() for p in network.parameters()),
             pretraining=Pretraining(species=(), assembly=None, chromosomes=()),

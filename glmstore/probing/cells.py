@@ -160,12 +160,12 @@ def run_cell(
     return _scored(cell, bench, test, np.stack(scores), settings, details)
 
 
-def failed_outcome(cell: Cell, error: BaseException, metric: str = "-") -> CellOutcome:
+def failed_outcome(cell: Cell, error: BaseException) -> CellOutcome:
     """Return the outcome of a cell that could not be computed: one row that says why, and no value."""
     row = ResultRow(
         cell_key=cell.key,
         **{name: getattr(cell, name) for name in ("model", "view", "benchmark", "split", "head", "protocol")},
-        metric=metric,
+        metric="-",
         value=None,
         ci_low=None,
         ci_high=None,

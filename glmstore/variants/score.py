@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from glmstore.models.causal_scoring import CausalLM
     from glmstore.variants.base import Scorer
 
+_AT_ONCE = 16
+"""Windows that are tokenised together."""
+
 Strands = Literal["forward", "both"]
 Tokens = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 """Row numbers int [n], vectors [n, T, D] of tokens or nucleotides, and true counts int [n] (None: all T)."""
@@ -97,9 +100,7 @@ def base_prob_scores(
     return scorer.formula(probabilities[row, ref], probabilities[row, alt])
 
 
-def likelihood_scores(
-    model: CausalLM, reference: str, variants: pl.DataFrame, scorer: Scorer, *, batch_size: int = 16
-) -> np.ndarray:
+def likelihood_scores(model: CausalLM, reference: str, variants: pl.DataFrame, scorer: Scorer) -> np.ndarray:
     """Return float64 [V] from the log-likelihoods of whole windows, each read once from left to right.
 
     Every token after the variant is part of the score: a causal model feels a change in all that follows it.
@@ -119,8 +120,8 @@ def likelihood_scores(
         if not rows.size:
             continue
         windows = [reference[start:], *(alternates[row][start:] for row in rows)]
-        _check_told_apart(model, windows, variants[rows], scorer, batch_size)
-        nats = log_likelihood(model, windows, batch_size=batch_size)
+        _check_told_apart(model, windows, variants[rows], scorer)
+        nats = log_likelihood(model, windows)
         scores[rows] = scorer.formula(np.broadcast_to(nats[0], len(rows)), nats[1:])
     return scores
 
@@ -134,11 +135,9 @@ def _unspelled_rest(model: CausalLM, reference: str) -> int:
     return 0 if is_spelled or "N" in reference[start:end] or start == 0 else end - start
 
 
-def _check_told_apart(
-    model: GenomicLM, windows: list[str], variants: pl.DataFrame, scorer: Scorer, batch_size: int
-) -> None:
-    for start in range(0, len(variants), batch_size):
-        ids = model.encode([windows[0], *windows[1 + start : 1 + start + batch_size]]).ids
+def _check_told_apart(model: GenomicLM, windows: list[str], variants: pl.DataFrame, scorer: Scorer) -> None:
+    for start in range(0, len(variants), _AT_ONCE):
+        ids = model.encode([windows[0], *windows[1 + start : 1 + start + _AT_ONCE]]).ids
         unseen = np.flatnonzero((ids[1:] == ids[0]).all(dim=1).cpu().numpy())
         if unseen.size:
             offset, ref, alt = variants.select("offset", "ref", "alt").row(start + int(unseen[0]))
