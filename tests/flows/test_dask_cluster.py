@@ -1,10 +1,12 @@
 """Flows on a Dask cluster of one scheduler and two workers, started from Dask's own commands on loopback."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -42,17 +44,18 @@ class Cluster:
 
     def __init__(self, folder: Path, running: ExitStack) -> None:
         self.folder, self._running = folder, running
-        self.port = free_port()
-        self._start("scheduler", "scheduler", *LOCAL, "--port", str(self.port))
+        place = folder / "scheduler.json"
+        self._start("scheduler", "scheduler", *LOCAL, "--port", "0", "--scheduler-file", str(place))
+        self.port = port_in(place)
         one = (*LOCAL, "--nthreads", "1", "--no-nanny", "--local-directory", str(folder))
         self.workers = {
             name: self._start(name, "worker", f"tcp://127.0.0.1:{self.port}", *one, "--name", name)
             for name in ("a", "b")
         }
         self.client = running.enter_context(
-            distributed.Client(f"tcp://127.0.0.1:{self.port}", set_as_default=False, timeout=30)
+            distributed.Client(f"tcp://127.0.0.1:{self.port}", set_as_default=False, timeout=120)
         )
-        self.client.wait_for_workers(2, timeout=60)
+        self.client.wait_for_workers(2, timeout=120)
         info = self.client.scheduler_info(n_workers=-1)["workers"]
         self.addresses = {worker["name"]: address for address, worker in info.items()}
 
@@ -81,7 +84,21 @@ class Cluster:
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     process.kill()
-    process.wait(10)
+    process.wait(60)
+
+
+def port_in(scheduler_file: Path) -> int:
+    """Return the port that a scheduler took, once it has said so."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            return int(json.loads(scheduler_file.read_text())["address"].rpartition(":")[2])
+        except (
+            FileNotFoundError,
+            json.JSONDecodeError,
+        ):  # not there, or not whole yet
+            assert time.monotonic() < deadline, "no Dask scheduler came up"
+        time.sleep(0.05)
 
 
 def loads() -> int:
@@ -95,8 +112,8 @@ def chunks(dask_worker: Any) -> tuple[int, int]:
     return dask_worker.state.executed_count, dask_worker.state.executing_count
 
 
-def count_sequences() -> None:
-    """Have a worker count the sequences that it embeds from now on."""
+def count_sequences(dask_worker: Any) -> None:
+    """Have a worker count the sequences that it embeds from now on; a stays in its third chunk."""
     from glmstore import metering
 
     told = metering.sequences_embedded
@@ -104,6 +121,8 @@ def count_sequences() -> None:
     def counted(model: str, number: int) -> None:
         counted.total += number
         told(model, number)
+        if dask_worker.name == "a" and counted.total > 2 * CHUNK:
+            time.sleep(600)
 
     counted.total = 0
     metering.sequences_embedded = counted
@@ -183,7 +202,7 @@ def test_a_worker_killed_in_the_middle_costs_its_chunk_and_nothing_else(
         killer.join()
 
     ((embedded, loaded),) = at_kill
-    assert cluster.workers["a"].wait(5) == -signal.SIGKILL
+    assert cluster.workers["a"].wait(60) == -signal.SIGKILL
     assert (tally.vectors_computed, tally.vectors_reused) == (N, 0)
     keys = here.sequences()["seq_key"].to_list()
     view = resolve_view(VIEW)
@@ -213,20 +232,20 @@ def test_a_worker_that_sees_another_store_or_no_prefect_api_is_named_before_any_
             require_equipped(runner, store.uri, "http://127.0.0.1:1/api")
 
 
-def test_a_scheduler_without_workers_or_that_is_gone_is_refused() -> None:
+def test_a_scheduler_without_workers_or_that_is_gone_is_refused(tmp_path: Path) -> None:
     with ExitStack() as running:
-        port = free_port()
+        own = ("--port", "0", "--scheduler-file", str(tmp_path / "scheduler.json"))
         scheduler = subprocess.Popen(
-            [sys.executable, "-m", "dask", "scheduler", *LOCAL, "--port", str(port)],
+            [sys.executable, "-m", "dask", "scheduler", *LOCAL, *own],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         running.callback(_stop, scheduler)
+        port = port_in(tmp_path / "scheduler.json")
         address = f"tcp://127.0.0.1:{port}"
-        running.enter_context(distributed.Client(address, timeout=30, set_as_default=False))
         with pytest.raises(RunnerError, match="has no workers"):
             require_runner(f"dask://127.0.0.1:{port}")
-        runner = running.enter_context(DaskTaskRunner(address=address, client_kwargs={"timeout": 5}))
+        runner = running.enter_context(DaskTaskRunner(address=address, client_kwargs={"timeout": 15}))
         assert places(runner) == 0
         _stop(scheduler)
         with pytest.raises(RunnerError, match="is not computed again"):

@@ -101,12 +101,16 @@ def test_even_kernels_are_refused():
         GPNConfig(kernel_size=8)
 
 
+# Processors add up in orders of their own: by 2e-6 another without AVX-512, by 4e-6 one with AVX2 alone.
+ROUNDING = {"atol": 2e-5, "rtol": 2e-5}
+
+
 def test_every_layer_equals_the_published_blocks_written_out(tiny: LanguageModel):
     batch = tiny.encode(SEQUENCES[:1])
     with torch.inference_mode():
         expected = published_forward(tiny.network.state_dict(), batch.ids)
         for layer, want in enumerate(expected):
-            torch.testing.assert_close(tiny.hidden_states(batch, layer), want, atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(tiny.hidden_states(batch, layer), want, **ROUNDING)
 
 
 def test_hidden_states_and_logits_of_seed_0_are_known(tiny: LanguageModel):

@@ -12,6 +12,11 @@ from glmstore.errors import EmptySequenceError, LayerError, PoolingError, Sequen
 from glmstore.extraction import embed
 from glmstore.models import FAMILIES, MODELS, GenomicLM, get_model
 
+ROUNDING = {"atol": 1e-4, "rtol": 1e-4}
+"""Batches of other shapes add up in other orders, every processor in its own: with AVX2 that makes 9e-6.
+
+A neighbour or padding that is seen moves the first digits.
+"""
 TINY = {f"tiny-{family.name}": family for family in FAMILIES}
 CONTROLS = ("rand_init:gpn-mini:0", "shuf_weights:gpn-mini:0", "rand_vec:24:0", "rand_proj:24:0")
 NAMES = [*(e.name for e in MODELS if e.spec.revision is not None), *CONTROLS, *TINY]
@@ -81,8 +86,8 @@ def test_an_embedding_depends_neither_on_its_batch_nor_on_order(model: GenomicLM
         reverse = _features(model, SEQUENCES[::-1], pooling)[::-1]
         for sequence, a, b in zip(SEQUENCES, together, reverse, strict=True):
             (alone,) = _features(model, [sequence], pooling)
-            torch.testing.assert_close(a, alone, atol=1e-5, rtol=1e-5)
-            torch.testing.assert_close(b, alone, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(a, alone, **ROUNDING)
+            torch.testing.assert_close(b, alone, **ROUNDING)
 
 
 def test_empty_sequences_are_refused_by_name(model: GenomicLM):

@@ -1,4 +1,4 @@
-"""A writer to be killed: ``python s3_writer.py URI LOG WRITER`` writes chunks to one view of a store in S3.
+"""A writer to be killed: ``python s3_writer.py URI LOG WRITER [CHUNKS]`` writes chunks to a view of a store.
 
 Says ``writing`` before its first write, and notes in LOG every chunk whose write was acknowledged.
 """
@@ -17,7 +17,7 @@ VIEW = FeatureView(model="toy", revision="1", layer=0, pooling="mean")
 ORIGIN = Provenance(
     model_spec={}, weights_sha256=None, tokenizer_sha256=None, dim=16, code_version="0", precision="float32"
 )
-ROWS, CHUNKS = 200, 6
+ROWS, CHUNKS, UNENDING = 200, 6, 100_000
 
 
 def chunk(number: int) -> tuple[list[str], np.ndarray]:
@@ -27,9 +27,9 @@ def chunk(number: int) -> tuple[list[str], np.ndarray]:
     return sequences, rng.normal(size=(ROWS, 16)).astype(np.float16)
 
 
-def numbers(writer: int) -> list[int]:
+def numbers(writer: int, chunks: int = CHUNKS) -> list[int]:
     """Return the chunks a writer writes: 0 and 1, which all write, then those of its own."""
-    return [0, 1, *(100 * writer + own for own in range(2, CHUNKS))]
+    return [0, 1, *(UNENDING * writer + own for own in range(2, chunks))]
 
 
 def put(store: FeatureStore, number: int) -> None:
@@ -39,12 +39,12 @@ def put(store: FeatureStore, number: int) -> None:
     store.write(VIEW, seq_keys(sequences), vectors)
 
 
-def main(uri: str, log: str, writer: str) -> None:
+def main(uri: str, log: str, writer: str, chunks: str = str(CHUNKS)) -> None:
     """Write all chunks of a writer."""
     store = FeatureStore.open(uri)
     store.declare(VIEW, ORIGIN)
     print("writing", flush=True)
-    for number in numbers(int(writer)):
+    for number in numbers(int(writer), int(chunks)):
         put(store, number)
         with open(log, "a") as file:
             file.write(f"{number}\n")

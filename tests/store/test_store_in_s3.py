@@ -52,9 +52,12 @@ def test_a_store_in_s3_reads_what_was_written_at_a_snapshot_too(uri: str, writer
 def test_four_writers_with_kills_lose_double_and_halve_no_row(uri: str, tmp_path: Path, writer: ModuleType):
     rng = random.Random(0)
     logs = [tmp_path / f"writer-{w}" for w in range(1, 5)]
+    chunks = (writer.UNENDING, writer.UNENDING, writer.CHUNKS, writer.CHUNKS)
     running = [
-        subprocess.Popen([sys.executable, WRITER, uri, log, str(w)], stdout=subprocess.PIPE, text=True)
-        for w, log in enumerate(logs, start=1)
+        subprocess.Popen(
+            [sys.executable, WRITER, uri, log, str(w), str(n)], stdout=subprocess.PIPE, text=True
+        )
+        for w, (log, n) in enumerate(zip(logs, chunks, strict=True), start=1)
     ]
     try:
         for process in running[:2]:
