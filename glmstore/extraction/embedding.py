@@ -12,6 +12,7 @@ from glmstore.extraction.running import Chunk, Progress, Run
 from glmstore.extraction.windows import Piece, cut, fitting, too_many_tokens
 from glmstore.models.base import GenomicLM
 from glmstore.models.encoding import TokenLimited, check_counts, check_lengths
+from glmstore.sequences.normalise import require_normalised
 from glmstore.views import DType, Pooling, Strand
 
 
@@ -90,7 +91,7 @@ def embed_views(
 
     Raises
     ------
-    EmptySequenceError, SequenceTooLongError
+    EmptySequenceError, AlphabetError, SequenceTooLongError
         At once, before anything is computed; names the record.
     LayerError, PoolingError
         If the model cannot give that layer or pooling, or its tokens on the two strands of a sequence, which
@@ -108,6 +109,7 @@ def embed_views(
     windowed = all(take.pooling == "windowed-mean" for take in takes)
     lengths = [len(s) for s in sequences]
     check_lengths(spec, lengths, records, windowed=windowed)
+    require_normalised(sequences, records)
     place = device or str(getattr(model, "device", None) or resolve_device())
     forward = Forward(model, takes, place, precision)
     size = spec.max_nt if windowed and max(lengths, default=0) > (spec.max_nt or 0) else None

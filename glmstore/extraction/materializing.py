@@ -21,7 +21,7 @@ from glmstore.extraction.workers import fill_on_devices
 from glmstore.models.catalogue import get_model
 from glmstore.models.encoding import check_lengths
 from glmstore.models.spec import ModelSpec
-from glmstore.sequences.normalise import seq_keys
+from glmstore.sequences.normalise import require_normalised, seq_keys
 from glmstore.views import FeatureView, Pooling
 
 if TYPE_CHECKING:
@@ -153,8 +153,8 @@ def materialize_many(
         If the process of a device was killed.
     HostMemoryError
         If a commit does not fit into memory; earlier ones are kept.
-    LayerError, PoolingError, EmptySequenceError, SequenceTooLongError, NonFiniteFeatureError, \
-DeviceMemoryError
+    LayerError, PoolingError, EmptySequenceError, AlphabetError, SequenceTooLongError, \
+NonFiniteFeatureError, DeviceMemoryError
         As in :func:`embed_views`; nothing of the batch concerned is written.
     """
     started = time.monotonic()
@@ -167,6 +167,7 @@ DeviceMemoryError
     named = [f"sequence {s[:20]}…" for s in distinct]
     windowed = all(view.pooling == "windowed-mean" for view in views)
     check_lengths(entry.spec, [len(s) for s in distinct], named, windowed=windowed)
+    require_normalised(distinct, named)
     places = [resolve_device(device) for device in devices] or [resolve_device()]
     if len(places) > 1 and store.uri.startswith("memory://"):
         raise StoreError("a store in memory cannot be shared by the processes of several devices.")

@@ -92,6 +92,35 @@ def normalise_all(
     return clean
 
 
+def require_normalised(sequences: Sequence[str], records: Sequence[str] | None = None) -> None:
+    """Refuse sequences that :func:`normalise` did not give: tokenisers would read other letters for theirs.
+
+    Parameters
+    ----------
+    sequences
+        To be stored or embedded.
+    records
+        Their names for error messages; ``sequence 0 (0-based)``, … when not given.
+
+    Raises
+    ------
+    EmptySequenceError, AlphabetError
+        For the first such sequence.
+    """
+    for i, sequence in enumerate(sequences):
+        rest = sequence.lstrip(ALPHABET)
+        if sequence and not rest:
+            continue
+        record = records[i] if records is not None else f"sequence {i} (0-based)"
+        if not sequence:
+            raise EmptySequenceError(record, "the sequence is empty", "Leave it out")
+        raise AlphabetError(
+            record,
+            f"letter {rest[0]!r} at position {len(sequence) - len(rest)} (0-based) is none of {ALPHABET}",
+            "Pass it through glmstore.sequences.normalise.normalise first",
+        )
+
+
 def seq_key(normalised: str) -> str:
     """Return the content key: 32 hex digits, blake2b-128 of the normalised sequence."""
     return blake2b(normalised.encode("ascii"), digest_size=KEY_BYTES).hexdigest()

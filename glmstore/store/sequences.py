@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from glmstore.errors import AlphabetError, EmptySequenceError, SequenceKeyError
-from glmstore.sequences.normalise import ALPHABET, seq_keys
+from glmstore.errors import SequenceKeyError
+from glmstore.sequences.normalise import require_normalised, seq_keys
 from glmstore.store.connection import Connection
 from glmstore.store.inserting import insert_new
 from glmstore.store.keys import key_words
 from glmstore.store.schema import KEY, SCHEMAS, SEQUENCES
 
-_OUTSIDE = re.compile(f"[^{ALPHABET}]")
 _ROWS_PER_COMMIT = 200_000
 
 
@@ -40,7 +38,7 @@ class SequenceTable:
         EmptySequenceError, AlphabetError
             If one is not normalised; nothing is stored.
         """
-        _check_normalised(sequences)
+        require_normalised(sequences)
         keys = seq_keys(sequences)
         content = dict(zip(keys, sequences, strict=True))
         table = self._connection.read(SEQUENCES)
@@ -106,20 +104,3 @@ class SequenceTable:
         if len(unique) > table.rows // 8:
             return table.frame(columns)[unique[inverse]]
         return pl.DataFrame(pl.from_arrow(table.take(unique, columns)))[inverse]
-
-
-def _check_normalised(sequences: Sequence[str]) -> None:
-    joined = "".join(sequences)
-    if all(sequences) and not _OUTSIDE.search(joined):
-        return
-    for i, sequence in enumerate(sequences):
-        record = f"sequence {i} (0-based)"
-        if not sequence:
-            raise EmptySequenceError(record, "the sequence is empty", "Leave it out")
-        outside = _OUTSIDE.search(sequence)
-        if outside:
-            raise AlphabetError(
-                record,
-                f"letter {outside.group()!r} at position {outside.start()} (0-based) is none of {ALPHABET}",
-                "Pass it through glmstore.sequences.normalise first",
-            )

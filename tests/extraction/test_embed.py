@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from glmstore.errors import NonFiniteFeatureError, PoolingError
+from glmstore.errors import AlphabetError, NonFiniteFeatureError, PoolingError
 from glmstore.extraction import (
     BatchBudget,
     Chunk,
     batching,
     embed,
+    materialize,
     plan_batches,
     resolve_device,
     resolve_precision,
@@ -20,6 +21,7 @@ from glmstore.models import get_model
 from glmstore.models.catalogue import FAMILIES
 from glmstore.models.onehot import ONEHOT_SPEC, OneHot
 from glmstore.sequences.onehot import reverse_complement
+from glmstore.store import FeatureStore
 
 SEQUENCES = ["ACGTTGCA", "GATTACAGATTACA", "TTT", "ACGNNACGT", "GATTACA"]
 
@@ -218,3 +220,25 @@ def test_device_follows_the_settings_and_auto_finds_one(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends, "mps", SimpleNamespace(is_available=lambda: True))
     assert resolve_device("auto") == "mps"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("ACgT", "second: letter 'g' at position 2"),
+        ("U", "letter 'U'"),
+        ("AC GT", "letter ' '"),
+        ("é", "'é'"),
+    ],
+)
+def test_letters_that_a_tokenizer_would_take_for_others_are_refused_before_anything_is_computed(
+    wrong: str, says: str
+) -> None:
+    for name in ("onehot", "gpn-mini"):
+        model = get_model(name).load("cpu")
+        with pytest.raises(AlphabetError, match=says):
+            embed(model, ["ACGT", wrong], layer=0, pooling="mean", records=["first", "second"])
+        store = FeatureStore.open("memory://")
+        with pytest.raises(AlphabetError, match="sequence "):
+            materialize(store, name, ["ACGT", wrong])
+        assert store.views().height == 0
