@@ -237,10 +237,10 @@ def _checks(names: list[str], device: str) -> Iterator[Check]:
 
 def _weights(entry: ModelEntry) -> str | None:
     """Return where the weights of a model are; None where it has none of its own."""
-    from glmstore.models.checkpoints.fitting import architecture_of
+    from glmstore.models.checkpoints.fitting import own_architecture
     from glmstore.models.checkpoints.presence import state_of
 
-    own = entry.source is not None or architecture_of(entry) is not None
+    own = entry.source is not None or own_architecture(entry) is not None
     return state_of(entry.name) if own else None
 
 

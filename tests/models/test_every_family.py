@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from glmstore.models import FAMILIES, MODELS
 from glmstore.models.architectures.language_model import LanguageModel
-from glmstore.models.checkpoints.fitting import architecture_of, config_differences
+from glmstore.models.checkpoints.fitting import config_differences, own_architecture
 from glmstore.models.checkpoints.keras import read_keras
 from glmstore.models.checkpoints.loading import build_unfilled, load_strict
 from glmstore.models.checkpoints.presence import shipped_folder
@@ -134,13 +134,13 @@ def test_reverse_complements_do_what_the_description_says(tiny: LanguageModel):
 
 # Every network of ours, on a hub or not. Without an architecture it is another package's; what comes with
 # this one is published nowhere else.
-CHECKPOINTS = [e.name for e in MODELS if architecture_of(e) is not None and shipped_folder(e.name) is None]
+CHECKPOINTS = [e.name for e in MODELS if own_architecture(e) is not None and shipped_folder(e.name) is None]
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_parameters_carry_the_published_names_and_shapes(name: str, tmp_path: Path):
     facts = tomllib.loads((PUBLISHED / f"{name}.toml").read_text())
-    family, architecture = FAMILIES[facts["family"]], architecture_of(MODELS[name])
+    family, architecture = FAMILIES[facts["family"]], own_architecture(MODELS[name])
     assert architecture is not None
     assert (architecture.family, config_differences(architecture.config, facts["config"])) == (family, [])
     with torch.device("meta"):

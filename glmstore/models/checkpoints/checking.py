@@ -14,7 +14,7 @@ from glmstore.errors import GlmstoreError, WeightsError
 from glmstore.models import known_answers
 from glmstore.models.base import GenomicLM, ModelEntry
 from glmstore.models.checkpoints.advice import how_to_get
-from glmstore.models.checkpoints.fitting import architecture_of, require_weights_of_its_own
+from glmstore.models.checkpoints.fitting import own_architecture, require_weights_of_its_own
 from glmstore.models.checkpoints.presence import require, shipped_folder, verify
 from glmstore.models.checkpoints.source import Fingerprint, folder_of, in_a_line, read_record, write_record
 from glmstore.models.checkpoints.vocabulary import vocabulary_fits
@@ -98,7 +98,7 @@ def check_model(entry: ModelEntry, device: str = "cpu") -> Iterator[Check]:
         If the model has no weights of its own.
     """
     require_weights_of_its_own(entry)
-    architecture, failed = architecture_of(entry), False
+    architecture, failed = own_architecture(entry), False
     if architecture is not None:
         for check in check_family(architecture.family):
             failed |= check.verdict == "failed"

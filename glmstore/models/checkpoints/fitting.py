@@ -18,7 +18,7 @@ PROBE_NT = 250
 """Nucleotides that a tokenizer is tried on: a token each, at worst, still fits every published context."""
 
 
-def architecture_of(entry: ModelEntry) -> Architecture | None:
+def own_architecture(entry: ModelEntry) -> Architecture | None:
     """Return the architecture of a model with weights of its own; None where there are none, or other code.
 
     Twins and adapters carry the architecture of the model they were made from: that is not theirs.
@@ -35,7 +35,7 @@ def require_weights_of_its_own(entry: ModelEntry) -> None:
     WeightsError
         Names the model that was meant, where there is one.
     """
-    if entry.source is None and architecture_of(entry) is None:
+    if entry.source is None and own_architecture(entry) is None:
         parent = f" It was made from {entry.spec.twin_of}: name that." if entry.spec.twin_of else ""
         raise WeightsError(f"{entry.name} has no weights of its own to pull or check.{parent}")
 
@@ -59,7 +59,7 @@ def require_config(entry: ModelEntry, path: Path) -> None:
     WeightsError
         If the file is no configuration, shares no key with ours, or differs; lists the first differences.
     """
-    architecture = architecture_of(entry)
+    architecture = own_architecture(entry)
     if architecture is None:
         return
     ours = architecture.config
@@ -104,7 +104,7 @@ def require_tokenizer(entry: ModelEntry, folder: Path, advice: str) -> None:
     from glmstore.models.architectures.language_model import LanguageModel
     from glmstore.models.checkpoints.measuring import misread_letters
 
-    architecture = architecture_of(entry)
+    architecture = own_architecture(entry)
     if architecture is None or entry.source is None or not entry.source.tokenizer:
         return
     family, config = architecture.family, architecture.config
@@ -131,7 +131,7 @@ def require_tensors(entry: ModelEntry, files: Iterable[Path]) -> None:
 
     from glmstore.models.checkpoints.loading import load_strict
 
-    architecture = architecture_of(entry)
+    architecture = own_architecture(entry)
     if architecture is None:
         return
     family = architecture.family
