@@ -36,6 +36,8 @@ __all__ = [
 def pretrain(config: PretrainConfig, on_step: Callable[[StepReport], None] | None = None) -> PretrainReport:
     """Train a network, or go on where the newest checkpoint in ``config.out_dir`` stands.
 
+    While another process of this machine trains in that folder, it is waited for.
+
     Parameters
     ----------
     config

@@ -6,11 +6,13 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch.nn.functional import cross_entropy
 
 from glmstore.errors import WeightsError
@@ -237,6 +239,29 @@ def run(config: PretrainConfig, on_step: Callable[[StepReport], None] | None = N
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     trainer = Trainer(config, load_corpus(config.fasta, config.holdout))
+    with _alone(config.out_dir):
+        return _train(trainer, config, on_step)
+
+
+@contextmanager
+def _alone(out_dir: Path) -> Iterator[None]:
+    """Keep other runs out of a folder: each would take the other's checkpoints for its own."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out_dir / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("another run trains in %s: waiting until it ends, then going on from there", out_dir)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _train(
+    trainer: Trainer, config: PretrainConfig, on_step: Callable[[StepReport], None] | None
+) -> PretrainReport:
     trainer.resume()
     saved_at = time.monotonic()
     while not trainer.exhausted:

@@ -2,10 +2,14 @@
 
 import json
 import math
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from glmstore.errors import WeightsError
@@ -41,6 +45,24 @@ def test_it_learns_what_recurs(config: PretrainConfig):
     assert report.heldout.masked15["model"] < 0.8 * math.log(4)
     assert report.curve[-1].heldout_nll < report.curve[0].heldout_nll
     assert report.corpus.file == "toy.fa"
+
+
+def test_a_run_waits_for_another_in_its_folder_and_goes_on_from_there(
+    config: PretrainConfig, caplog: pytest.LogCaptureFixture
+):
+    half = pretrain(with_(config, steps=6))
+    assert half.step == 6
+    with ThreadPoolExecutor(1) as threads, FileLock(config.out_dir / ".lock"):
+        steps: list[int] = []
+        later = threads.submit(pretrain, with_(config, steps=6), lambda step: steps.append(step.step))
+        deadline = time.monotonic() + 60
+        while "another run trains in" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert not later.done()
+        shutil.rmtree(half.checkpoint)  # what the other run does while it is waited for counts
+    assert later.result(60).step == 6
+    assert steps == [6]
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(config: PretrainConfig, tmp_path):
