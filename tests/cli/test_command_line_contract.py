@@ -34,7 +34,7 @@ def process(*arguments: object, **environment: str) -> subprocess.CompletedProce
         text=True,
         check=False,
         env=os.environ | environment,
-        timeout=120,
+        timeout=240,
     )
 
 
@@ -137,7 +137,7 @@ def test_help_loads_nothing_heavy() -> None:
         f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=180
     )
     assert done.stderr.strip() == "[]"
 

@@ -20,7 +20,7 @@ TOY = "toy_gc"
 def prefect_server() -> Iterator[None]:
     with (
         temporary_settings({PREFECT_TASKS_REFRESH_CACHE: True}),
-        prefect_test_harness(server_startup_timeout=90),
+        prefect_test_harness(server_startup_timeout=240),
     ):
         yield
 

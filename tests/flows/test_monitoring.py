@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -114,7 +113,7 @@ def watched_run(store: str, **environment: str) -> subprocess.CompletedProcess[s
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 
@@ -173,24 +172,26 @@ def test_what_a_run_pushes_is_what_the_store_holds_and_its_log_is_json_under_the
 
 
 def test_a_collector_that_is_away_costs_a_process_seconds_and_no_error() -> None:
-    code = (
+    code = (  # what is registered first is called last, after the last push
+        "import atexit, time\n"
         "from glmstore import exporting, metering\n"
+        "started = time.monotonic()\n"
+        "atexit.register(lambda: print(time.monotonic() - started))\n"
         "assert exporting.push_metrics()\n"
         "metering.sequences_embedded('m', 3)\n"
         "exporting.flush_metrics()\n"
     )
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "Failed to export metrics" in done.stderr
-    assert time.monotonic() - started < 4 * exporting.PATIENCE_S
+    assert float(done.stdout) < 4 * exporting.PATIENCE_S
 
 
 def test_an_endpoint_without_the_packages_that_push_is_said_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,7 +417,7 @@ def test_credentials_are_in_no_log_of_a_flow_that_cannot_reach_its_storage() -> 
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode != 0
@@ -436,7 +437,7 @@ def test_an_error_of_the_command_line_is_one_json_object_where_asked(tmp_path: P
         env=os.environ | {"GLMSTORE_LOG": "json", "GLMSTORE_STORE": str(tmp_path / "store")},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     (line,) = map(json.loads, done.stderr.splitlines())

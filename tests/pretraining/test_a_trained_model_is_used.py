@@ -229,7 +229,7 @@ def test_another_process_finds_it_by_name(export: Path, tmp_path: Path):
         f"from glmstore.models import get_model; print(get_model({name!r}).load('cpu').spec.weights_sha256)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False
     )
     assert (
         done.stdout.strip() == json.loads((export / "config.json").read_text())["glmstore"]["weights_sha256"]

@@ -24,6 +24,7 @@ import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Pending, Running
 
 from flows.loopback import free_port
 from glmstore.store import FeatureStore
@@ -89,6 +90,8 @@ class Service:
     run_of_crash: UUID
     killed_run: UUID
     killed_unbegun: UUID
+    silent_from_start: UUID
+    """Running without a single heartbeat: its process was killed before one arrived."""
     killed_at: datetime
     told: list[Told]
     """What the webhook was told so far; grows."""
@@ -195,6 +198,13 @@ class Starter:
         there = client.read_deployment_by_name(f"sleeper/{deployment}")
         return client.create_flow_run_from_deployment(there.id).id
 
+    def silent(self, client: SyncPrefectClient) -> UUID:
+        """Leave a run as one that is killed as soon as it is Running."""
+        there = client.read_deployment_by_name("sleeper/unbegun")
+        run = client.create_flow_run_from_deployment(there.id, state=Pending()).id
+        client.set_flow_run_state(run, Running())
+        return run
+
     def process_of(self, run: UUID) -> psutil.Process | None:
         """Return the process of a run, None where there is none yet."""
         for process in left_of(self.home):
@@ -236,6 +246,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Ite
             kill([begun.parent(), begun])
             killed_run, asleep = starter.sleeping(client)
             kill([asleep.parent(), asleep])
+            silent = starter.silent(client)
             yield Service(
                 url=starter.url,
                 home=starter.home,
@@ -246,6 +257,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Ite
                 run_of_crash=run_of_crash,
                 killed_run=killed_run,
                 killed_unbegun=unbegun,
+                silent_from_start=silent,
                 killed_at=datetime.now(UTC),
                 told=receiver.told,
             )

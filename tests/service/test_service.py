@@ -18,7 +18,9 @@ pytestmark = pytest.mark.slow
 
 def start(root, env, *options: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "infra.serve", *options]
-    return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, cwd=root, env=env, capture_output=True, text=True, timeout=180, check=False
+    )
 
 
 def test_it_says_where_everything_is_and_what_to_do_next(service):

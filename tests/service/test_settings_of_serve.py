@@ -62,6 +62,13 @@ def test_every_end_of_a_run_ends_the_watch_for_its_heartbeat():
     assert not trigger("zombie runs").expects("prefect.flow-run.Running")
 
 
+def test_a_run_is_watched_from_its_beginning_and_from_each_heartbeat():
+    for name in ("zombie runs", "zombie runs elsewhere"):
+        for beginning in ("Running", "heartbeat"):
+            assert trigger(name).starts_after(f"prefect.flow-run.{beginning}")
+        assert not trigger(name).starts_after("prefect.flow-run.Pending")
+
+
 def test_a_run_that_began_or_waits_again_is_not_held_for_one_that_never_began():
     unbegun = trigger("runs that never began")
     for name in ("Running", "heartbeat", "AwaitingConcurrencySlot", "AwaitingRetry", "Failed", "Cancelled"):

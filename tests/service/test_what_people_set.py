@@ -36,7 +36,7 @@ def client() -> Iterator[SyncPrefectClient]:
     """Start a server as guarded as the service's, and return its client."""
     with (
         temporary_settings({PREFECT_SERVER_CSRF_PROTECTION_ENABLED: True}),
-        prefect_test_harness(server_startup_timeout=90),
+        prefect_test_harness(server_startup_timeout=240),
         get_client(sync_client=True) as client,
     ):
         client.create_work_pool(WorkPoolCreate(name="cpu", type="process"))

@@ -22,7 +22,7 @@ SECRET = "a-secret-of-tests"  # noqa: S105  (it is none)
 
 @pytest.fixture
 def asking(service):
-    with httpx.Client(base_url=f"{service.url}/api", timeout=30) as client:
+    with httpx.Client(base_url=f"{service.url}/api", timeout=120) as client:
         yield client
 
 
@@ -129,7 +129,7 @@ def test_make_hands_a_webhook_on_where_ps_does_not_show_it(root: Path, tmp_path:
         env=env if given else env | {"NOTIFY_URL": hook},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=180,
         check=True,
     ).stdout.splitlines()
     assert told[0] == "-m infra.serve --port 9411"

@@ -60,6 +60,12 @@ def test_the_gpu_pool_takes_the_next_run_in_the_slot_of_the_killed_one(service):
     assert "Completed" in said
 
 
+def test_a_run_killed_before_its_first_heartbeat_becomes_crashed(service, ended, silent_s):
+    state = ended(service.silent_from_start, silent_s + LATE_S)
+    assert state.is_crashed()
+    assert "No sign of life" in state.message
+
+
 def test_a_run_killed_before_it_began_becomes_crashed(service, ended, unbegun_s):
     with get_client(sync_client=True) as client:
         names = {state.name for state in client.read_flow_run_states(service.killed_unbegun)}
