@@ -27,6 +27,7 @@ ELSEWHERE_S = 400.0
 
 HOOK = "glmstore-notifications"
 _RUN = "prefect.flow-run."
+_RUNNING = f"{_RUN}Running"
 _BEAT = f"{_RUN}heartbeat"
 _ENDS = {f"{_RUN}{name}" for name in ("Completed", "Skipped", "Failed", "Crashed", "Cancelled", "TimedOut")}
 """By the names of states, which flows may choose: maintain-store ends Skipped."""
@@ -116,10 +117,11 @@ def _wanted(options: Options, hook: UUID | None) -> Iterator[AutomationCore]:
 def _silent(
     name: str, seconds: float, whose: str, match_related: dict[str, str] | None = None
 ) -> AutomationCore:
+    """End runs that fell silent; Running counts too, for who is killed at once leaves no heartbeat."""
     return AutomationCore(
         name=name,
         description=f"Mark a run of {whose} as Crashed when it gave no sign of life for {_span(seconds)}.",
-        trigger=_unless({_BEAT, *_ENDS, *_RESTS}, {_BEAT}, seconds, match_related or {}),
+        trigger=_unless({_BEAT, *_ENDS, *_RESTS}, {_RUNNING, _BEAT}, seconds, match_related or {}),
         actions=[_crash(f"No sign of life for {_span(seconds)}: its process or machine is gone.")],
     )
 

@@ -4,8 +4,8 @@ import pytest
 from prefect.client.orchestration import get_client
 
 pytestmark = pytest.mark.slow
-LATE_S = 120
-"""How much later Prefect may notice: it works through its events one by one, other tests' among them."""
+LATE_S = 60
+"""How much later Prefect may notice on a busy machine; it looks every five seconds."""
 
 
 @pytest.fixture
