@@ -14,11 +14,13 @@ import prefect
 import typer
 import uvicorn
 from prefect.server.api.server import create_app
-from prefect.settings import get_current_settings
+from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, get_current_settings
 from starlette.datastructures import Headers
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
+
+from infra.serve.sqlite import prepare
 
 REFUSED = 1008
 """What a websocket is closed with: the code for a violated policy."""
@@ -56,6 +58,7 @@ def guarded(app: ASGIApp, origins: Sequence[str], *, has_password: bool) -> ASGI
 def main(host: str, port: int) -> None:
     """Serve as `prefect server start` does, behind the check."""
     settings = get_current_settings().server
+    prepare(PREFECT_API_DATABASE_CONNECTION_URL.value() or "")
     origins = settings.api.cors_allowed_origins.split(",")
     app = guarded(create_app(final=True), origins, has_password=bool(settings.api.auth_string))
     typer.echo(f"Prefect {prefect.__version__} on {host}, port {port}")

@@ -34,6 +34,9 @@ _OF_NOBODY = ("SERVE_NOTIFY_URL", "NOTIFY_URL")
 _LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 """Of deployments' limits. In memory, Prefect's default, a restart of the server loses leases, not slots."""
 
+_EVENTS = "infra.serve.events"
+"""Says how the server orders events."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -134,6 +137,7 @@ class Options:
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(self.origins),
             "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": _LEASES,
+            "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": _EVENTS,
         } | {name: value for name, value in os.environ.items() if name.startswith(_OF_THE_SERVER)}
 
 
