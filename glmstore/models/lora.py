@@ -12,6 +12,7 @@ from glmstore.models.base import Batch, DerivedModel, GenomicLM, ModelEntry
 from glmstore.models.encoding import TokenLimited
 from glmstore.models.layered import Layered
 from glmstore.models.spec import ModelSpec
+from glmstore.objects.places import as_place
 from glmstore.views import Provenance
 from glmstore.workspace import Workspace
 
@@ -65,22 +66,36 @@ class AdaptedModel(Layered):
 
 
 def find_adapter(name: str) -> Path:
-    """Return the folder of an adapter: a path, or a name among the adapters beside the default store.
+    """Return the folder of an adapter, fetched from object storage if it lies there.
+
+    Parameters
+    ----------
+    name
+        Of an adapter beside the default store, or where it lies beside another: the path of a folder, or
+        ``s3://BUCKET/STORE-artifacts/adapters/NAME``.
 
     Raises
     ------
     UnknownNameError
-        If neither exists; suggests the nearest names.
+        If there is none; suggests the nearest names.
+    WeightsError
+        If it lies in object storage and is damaged.
+    StoreError
+        If a URI is none of object storage, or the storage refuses or does not answer.
     """
     here = Path(name)
     if here.is_dir():
         return here
-    beside = Workspace.of(Settings().store)
+    root, _, wanted = name.rpartition("/adapters/") if "://" in name else ("", "", name)
+    beside = Workspace(as_place(root)) if root else Workspace.of(Settings().store)
     known = beside.names("adapters")
-    if name in known and (folder := beside.fetched("adapters", name)) is not None:
+    if wanted in known and (folder := beside.fetched("adapters", wanted)) is not None:
         return folder
-    hint = "Looked for beside the default store (GLMSTORE_STORE); a folder's path does as well."
-    raise UnknownNameError("adapter", name, known, hint)
+    hint = (
+        f"Looked for in {beside.adapters}; beside another store than the default (GLMSTORE_STORE), name its "
+        "path, or s3://BUCKET/STORE-artifacts/adapters/NAME."
+    )
+    raise UnknownNameError("adapter", wanted, known, hint)
 
 
 def _spec(name: str, manifest: Manifest, base: ModelSpec) -> ModelSpec:
@@ -116,4 +131,4 @@ def _build(argument: str) -> ModelEntry:
     return ModelEntry(spec, load)
 
 
-LORA = DerivedModel(name="lora", usage="lora:<adapter name or folder>", build=_build)
+LORA = DerivedModel(name="lora", usage="lora:<adapter: name, folder or s3:// URI>", build=_build)

@@ -15,7 +15,9 @@ from glmstore.attribution.sites import SITES
 from glmstore.benchmarks.base import BenchmarkData, BenchmarkSpec
 from glmstore.benchmarks.plans import ExplainPlan, FineTunePlan, ProbePlan, TunePlan, VariantPlan, ViewRequest
 from glmstore.benchmarks.suites import Suite
+from glmstore.errors import UnknownNameError
 from glmstore.extraction import materialize
+from glmstore.models import get_model
 from glmstore.objects import open_objects
 from glmstore.planning import FeatureUse
 from glmstore.report.summary import SuiteSummary
@@ -116,10 +118,14 @@ def test_every_kind_of_work_is_done_kept_beside_the_store_and_not_done_again(
     assert (second.computed_cells, second.computed_vectors) == (0, 0)
     assert second.reused_cells == first.computed_cells
 
-    monkeypatch.setenv("GLMSTORE_STORE", uri)
     (adapter,) = beside.names("adapters")
+    place = f"{beside.adapters}/{adapter}"
+    elsewhere = materialize(FeatureStore.open("memory://"), f"lora:{place}", mutants(3), layer=1)
+    monkeypatch.setenv("GLMSTORE_STORE", uri)
     adapted = materialize(FeatureStore.open(uri), f"lora:{adapter}", mutants(3), layer=1)
-    assert adapted.computed == 3
+    assert (elsewhere.computed, adapted.computed) == (3, 3)
+    with pytest.raises(UnknownNameError, match=f"Did you mean {adapter}"):
+        get_model(f"lora:{place[:-1]}")
 
 
 def test_a_probe_that_is_gone_is_trained_again_to_be_explained(uri: str) -> None:
