@@ -1,7 +1,10 @@
 """The server decides on events in order, at once, and in transactions that SQLite does not refuse."""
 
 import asyncio
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -13,6 +16,34 @@ from prefect.server.events.schemas.events import ReceivedEvent
 
 from infra.serve.events import PATIENCE_S, CausalOrdering
 from infra.serve.sqlite import Sqlite
+
+STANDSTILL = """
+import sqlite3, sys, threading, time
+from infra.serve.sqlite import collect_in_a_thread
+
+def forget(cursor):
+    own = [cursor]
+    own.append(own)
+
+file, patience = sys.argv[1], float(sys.argv[2])
+one = sqlite3.connect(file, isolation_level=None)
+other = sqlite3.connect(file, isolation_level=None, timeout=patience, check_same_thread=False)
+one.executescript("PRAGMA journal_mode = WAL; CREATE TABLE bucket (count INTEGER)")
+collect_in_a_thread()
+one.execute("BEGIN IMMEDIATE")
+writing = threading.Thread(target=other.execute, args=("INSERT INTO bucket VALUES (1)",))
+forget(other.execute("SELECT 1"))
+writing.start()
+begun = time.monotonic()
+while time.monotonic() - begun < 3:
+    for _ in range(1000):
+        forget(None)
+    time.sleep(0.01)
+one.execute("COMMIT")
+writing.join()
+print(time.monotonic() - begun, one.execute("SELECT * FROM bucket").fetchall())
+"""
+"""One transaction is under way, another waits for it, and garbage is made, a cursor of the other among it."""
 
 
 def event(follows: ReceivedEvent | None = None) -> ReceivedEvent:
@@ -118,3 +149,13 @@ def test_who_decides_on_an_event_may_write_from_the_start(decider, tmp_path, dec
             return await meanwhile()
 
     assert asyncio.run(within_a_decision() if deciding else meanwhile()) is not deciding
+
+
+def test_garbage_does_not_keep_a_transaction_from_its_end_while_another_waits_for_it(root, tmp_path):
+    patience_s = 30.0
+    command = [sys.executable, "-c", STANDSTILL, str(tmp_path / "server.db"), str(patience_s)]
+    env = os.environ | {"PREFECT_HOME": str(tmp_path)}
+    said = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=120, check=True)
+    seconds, _, written = said.stdout.strip().partition(" ")
+    assert float(seconds) < patience_s / 2
+    assert written == "[(1,)]"
