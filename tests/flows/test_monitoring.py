@@ -130,6 +130,7 @@ def messages(run: UUID) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_what_a_run_pushes_is_what_the_store_holds_and_its_log_is_json_under_the_ids_of_the_runs(
     toy_store: FeatureStore, collector: Collector
 ) -> None:
