@@ -184,6 +184,6 @@ def test_a_network_on_one_hot_is_trained_once_where_lengths_are_equal(asked: Ask
 def test_an_option_that_the_target_does_not_read_is_refused(arguments: list[str], says: str) -> None:
     app = main_app()
     app.command("run")(run)
-    result = CliRunner().invoke(app, ["run", *arguments, "--dry-run"], env={"COLUMNS": "120", "TERMINAL_WIDTH": "120"})
+    result = CliRunner().invoke(app, ["run", *arguments, "--dry-run"], env={"COLUMNS": "120"})
     assert result.exit_code == 2
     assert says in result.stderr
