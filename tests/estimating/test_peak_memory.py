@@ -98,7 +98,8 @@ def test_attention_biases_count_with_the_square_of_the_tokens() -> None:
     # Its vocabulary is not here, so each letter is taken for a token.
     base = planned("dnabert2-117m", ["A"])
     short, long = (planned("dnabert2-117m", ["A" * n]) - base for n in (2000, 4000))
-    assert long > 3.5 * short
+    # 4.1 times as much in bfloat16, and 3.3 on a processor that computes in float32; what is linear doubles.
+    assert long > 3 * short
 
 
 def test_every_view_of_a_pass_counts_and_so_do_rows_on_their_way() -> None:

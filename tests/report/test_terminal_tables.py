@@ -109,7 +109,8 @@ def test_no_gain_is_green_while_a_control_under_another_head_is_better(
     lab.panel("mpra", model=0.8, twin=3.0, one_hot=3.0)
     lab.cell("mpra", "onehot", head="cnn", noise=noise, control="sequence")
     out = io.StringIO()
-    print_leaderboard(leaderboard(lab.store), {}, Console(file=out, width=100, force_terminal=True))
+    coloured = Console(file=out, width=100, force_terminal=True, color_system="standard", no_color=False)
+    print_leaderboard(leaderboard(lab.store), {}, coloured)
     table = out.getvalue()
     assert len(re.findall(r"\x1b\[32m\+", table)) == green
 
