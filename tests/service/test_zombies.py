@@ -4,7 +4,7 @@ import pytest
 from prefect.client.orchestration import get_client
 
 pytestmark = pytest.mark.slow
-LATE_S = 60
+LATE_S = 120
 """How much later Prefect may notice on a busy machine; it looks every five seconds."""
 
 
